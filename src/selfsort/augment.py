@@ -1,0 +1,220 @@
+"""Random transforms of a whole batch that keep the class.
+
+Affine map, elastic bending and erasing are folded into one sampling grid, so that a batch is
+read once: the grid is one matrix product of random coefficients with fixed basis pictures.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsort.errors import InputError
+
+FAR_OUTSIDE = 4.0
+"""A grid position that no image covers, in units of half an image: sampled as background."""
+
+
+def background_of(images: Tensor) -> Tensor:
+    """Return the median border pixel ``(channels, 1, 1)`` of images ``(n, c, h, w)``.
+
+    What comes in from beyond the border, and what is erased, gets that colour.
+
+    Examples
+    --------
+    >>> import torch
+    >>> background_of(torch.full((3, 1, 8, 8), 0.25)).flatten()
+    tensor([0.2500])
+    """
+    border = torch.cat(
+        [images[:, :, 0], images[:, :, -1], images[:, :, :, 0], images[:, :, :, -1]], dim=2
+    )
+    return border.movedim(1, 0).flatten(1).float().median(dim=1).values[:, None, None]
+
+
+class ImageTransform:
+    """Random affine map, elastic bending and erasing of images ``(n, c, h, w)``.
+
+    Parameters
+    ----------
+    shape : tuple (channels, height, width)
+        Of the images.
+    rotation : float, default=15.0
+        Largest turn to either side, in degrees, 0 to 180.
+    scale : float, default=0.15
+        Largest change of width and of height, as a share, in [0, 1).
+    shear : float, default=0.2
+        Largest slant: how far the top moves sideways, as a share of half the height.
+    shift : float, default=0.1
+        Largest shift in either direction, as a share of the side.
+    elastic : float, default=0.06
+        Standard deviation of the bending at 4×4 control points, as a share of half the side.
+    erase : float, default=0.0
+        Probability that a rectangle is erased, of 20 to 50 % of each side.
+    background : Tensor of shape (channels, 1, 1), optional
+        Colour of what lies beyond the border and of what is erased; default black.
+
+    Examples
+    --------
+    >>> import torch
+    >>> transform = ImageTransform((1, 28, 28))
+    >>> transform(torch.rand(5, 1, 28, 28), torch.Generator().manual_seed(0)).shape
+    torch.Size([5, 1, 28, 28])
+    """
+
+    CONTROL = 4
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        rotation: float = 15.0,
+        scale: float = 0.15,
+        shear: float = 0.2,
+        shift: float = 0.1,
+        elastic: float = 0.06,
+        erase: float = 0.0,
+        background: Tensor | None = None,
+    ) -> None:
+        limits = {"rotation": 180, "scale": 1, "shear": 10, "shift": 1, "elastic": 1, "erase": 1}
+        values = (rotation, scale, shear, shift, elastic, erase)
+        for (name, limit), value in zip(limits.items(), values, strict=True):
+            if not 0 <= value <= limit:
+                raise InputError(
+                    f"The '{name}' parameter of ImageTransform must be a number from 0 to "
+                    f"{limit}. Got {value!r} instead."
+                )
+        self.rotation, self.scale, self.shear = rotation, scale, shear
+        self.shift, self.elastic, self.erase = shift, elastic, erase
+        self.background = background
+        self.height, self.width = shape[1:]
+        self.basis = self._basis()
+
+    def _centres(self, side: int) -> Tensor:
+        """Return pixel centres along one side, from just above -1 to just below 1."""
+        return (torch.arange(side) * 2 + 1) / side - 1
+
+    def _basis(self) -> Tensor:
+        """Return x, y, 1 and one smooth bump a control point, ``(3 + CONTROL², h·w)``."""
+        x = self._centres(self.width).expand(self.height, -1)
+        y = self._centres(self.height)[:, None].expand(-1, self.width)
+        plane = torch.stack([x, y, torch.ones_like(x)])
+        bumps = torch.eye(self.CONTROL**2).reshape(-1, 1, self.CONTROL, self.CONTROL)
+        bumps = F.interpolate(
+            bumps, size=(self.height, self.width), mode="bicubic", align_corners=True
+        )
+        return torch.cat([plane, bumps[:, 0]]).flatten(1)
+
+    def _affine(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return random affine maps ``(n, 2, 3)`` from output to input positions."""
+        u = torch.rand(n, 6, generator=generator) * 2 - 1
+        angle = u[:, 0] * math.radians(self.rotation)
+        # Uniform in the logarithm: as often half as large as twice as large.
+        scale_x = torch.exp(u[:, 1] * math.log1p(self.scale))
+        scale_y = torch.exp(u[:, 2] * math.log1p(self.scale))
+        slant = u[:, 3] * self.shear
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        aspect = self.height / self.width  # turning is rigid in pixels, not in half sides
+        row_x = torch.stack(
+            [cos * scale_x, (cos * slant - sin * aspect) * scale_x, 2 * self.shift * u[:, 4]], 1
+        )
+        row_y = torch.stack(
+            [sin / aspect * scale_y, (sin / aspect * slant + cos) * scale_y,
+             2 * self.shift * u[:, 5]], 1
+        )
+        return torch.stack([row_x, row_y], dim=1)
+
+    def _erased(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return which output pixels are erased, ``(n, h, w)``."""
+        u = torch.rand(n, 5, generator=generator)
+        half = 0.2 + 0.3 * u[:, 0:2]
+        middle = u[:, 2:4] * 2 - 1
+        near_x = (self._centres(self.width) - middle[:, :1]).abs() < half[:, :1]
+        near_y = (self._centres(self.height) - middle[:, 1:]).abs() < half[:, 1:]
+        chosen = u[:, 4] < self.erase
+        return near_y[:, :, None] & near_x[:, None, :] & chosen[:, None, None]
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return transformed copies of images ``(n, c, h, w)``, float in [0, 1].
+
+        `generator` lives on the CPU: the same seed gives the same transforms on any device.
+        """
+        n = len(images)
+        bend = torch.randn(n, 2, self.CONTROL**2, generator=generator) * self.elastic
+        coefficients = torch.cat([self._affine(n, generator), bend], dim=2)
+        grid = (coefficients.reshape(2 * n, -1) @ self.basis).reshape(
+            n, 2, self.height, self.width
+        )
+        if self.erase:
+            grid.masked_fill_(self._erased(n, generator)[:, None], FAR_OUTSIDE)
+        grid = grid.movedim(1, 3).to(images.device)
+        if self.background is None:
+            return F.grid_sample(images, grid, align_corners=False)
+        background = self.background.to(images.device)
+        return F.grid_sample(images - background, grid, align_corners=False) + background
+
+
+class VectorTransform:
+    """Random noise and blanking of vectors ``(n, p)`` that are no images.
+
+    Parameters
+    ----------
+    noise : float, default=0.05
+        Standard deviation of the added normal noise, in units of the data's range.
+    blank : float, default=0.1
+        Share of the features that are set to their mean over the batch, in [0, 1).
+
+    Examples
+    --------
+    >>> import torch
+    >>> VectorTransform()(torch.rand(5, 3), torch.Generator().manual_seed(0)).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(self, noise: float = 0.05, blank: float = 0.1) -> None:
+        self.noise = noise
+        self.blank = blank
+
+    def __call__(self, vectors: Tensor, generator: torch.Generator) -> Tensor:
+        """Return noisy copies of vectors ``(n, p)``."""
+        noise = torch.randn(vectors.shape, generator=generator) * self.noise
+        blanked = torch.rand(vectors.shape, generator=generator) < self.blank
+        mean = vectors.mean(0).expand_as(vectors)
+        return torch.where(blanked.to(vectors.device), mean, vectors + noise.to(vectors.device))
+
+
+Transform = ImageTransform | VectorTransform
+
+
+def make_transform(
+    shape: tuple[int, ...], *, strength: float = 1.0, erase: float = 0.0, images: Tensor
+) -> Transform:
+    """Return the transform for inputs of that shape, every range multiplied by `strength`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(channels, height, width)`` or ``(p,)``.
+    strength : float, default=1.0
+        0 leaves the images as they are.
+    erase : float, default=0.0
+        Probability of erasing, for images.
+    images : Tensor of shape (n, *shape)
+        Images in [0, 1] from whose border the background is read.
+    """
+    if len(shape) == 1:
+        return VectorTransform(noise=0.05 * strength, blank=min(0.9, 0.1 * strength))
+    background = background_of(images)
+    return ImageTransform(
+        shape,
+        rotation=15.0 * strength,
+        scale=min(0.9, 0.15 * strength),
+        shear=0.2 * strength,
+        shift=0.1 * strength,
+        elastic=0.06 * strength,
+        erase=erase,
+        background=background if bool(background.any()) else None,
+    )

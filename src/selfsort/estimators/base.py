@@ -1,0 +1,475 @@
+"""What the three estimators share: inputs, one stage of training, and use afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.callback import CallbackContext, CallbackSupportMixin
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from selfsort import training
+from selfsort.augment import Transform, make_transform
+from selfsort.bottlenecks import make_bottleneck
+from selfsort.errors import InputError
+from selfsort.images import as_images
+from selfsort.networks import make_network
+from selfsort.objectives import RECONSTRUCTION_TERMS, Objective, Outputs
+from selfsort.training import Data, Feed, Fit, Model, Row, Settings
+
+PREDICT_BATCH = 1000
+REPORTS_PER_EPOCH = 50
+"""How often an epoch tells its callbacks: a live bar, and Ctrl-C within 2 % of an epoch."""
+
+SMALLEST_BATCH_COUNT = 8
+"""Batches are made smaller until an epoch has at least that many."""
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device of that name; ``"auto"`` is a GPU when there is one.
+
+    Examples
+    --------
+    >>> resolve_device("cpu")
+    device(type='cpu')
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"The device '{device}' cannot be used here ({reason}). Use 'auto' or 'cpu'."
+        ) from error
+    return resolved
+
+
+@contextlib.contextmanager
+def threads(n_threads: int | None) -> Iterator[None]:
+    """Run with that many threads, then go back to as many as before."""
+    before = torch.get_num_threads()
+    if n_threads is not None:
+        torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class BaseAutoencoder(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator
+):
+    """Parameters, inputs, training stages and use, common to all three estimators."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "network": [str],
+        "style_dim": [Interval(Integral, 0, None, closed="left")],
+        "reconstruction": [StrOptions(set(RECONSTRUCTION_TERMS))],
+        "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
+        "transform_strength": [Interval(Real, 0, 10, closed="both")],
+        "epochs": [Interval(Integral, 1, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "optimizer": [StrOptions(set(training.OPTIMIZERS))],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "schedule": [StrOptions(set(training.SCHEDULES))],
+        "phases": ["array-like", None],
+        "mean": [Interval(Real, None, None, closed="neither")],
+        "std": [Interval(Real, 0, None, closed="neither")],
+        "image_shape": ["array-like", None],
+        "device": [str],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+    }
+
+    _default_epochs: ClassVar[int] = 10
+    _least_steps: ClassVar[int] = 600
+
+    # ---- inputs -------------------------------------------------------------------------
+
+    def _check_inputs(self, X: Any, *, reset: bool) -> np.ndarray:
+        """Return inputs ``(n, channels, height, width)`` or ``(n, p)``, remembering the shape."""
+        if getattr(X, "ndim", 2) in (3, 4):
+            inputs = as_images(X)
+            n_features = int(np.prod(inputs.shape[1:]))
+            if reset:
+                self.n_features_in_ = n_features
+                self._drop("feature_names_in_")
+        else:
+            dtype = np.uint8 if getattr(X, "dtype", None) == np.uint8 else np.float32
+            flat = validate_data(self, X, reset=reset, dtype=dtype)
+            shape = self.image_shape if reset else self._flat_image_shape()
+            inputs = as_images(flat, image_shape=None if shape is None else tuple(shape))
+        if reset:
+            self.input_shape_ = tuple(int(side) for side in inputs.shape[1:])
+            self.input_layout_ = _layout_of(X)
+            self.input_range_ = _range_of(inputs)
+        elif inputs.shape[1:] != self.input_shape_:
+            raise InputError(
+                f"X has inputs of shape {_written(inputs.shape[1:])}, but {type(self).__name__} "
+                f"was fitted on {_written(self.input_shape_)}: resize them first."
+            )
+        return inputs
+
+    def _flat_image_shape(self) -> tuple[int, ...] | None:
+        """Return the shape that flat rows have as images, channels last; None for vectors."""
+        if len(self.input_shape_) == 1:
+            return None
+        channels, height, width = self.input_shape_
+        return (height, width, channels) if channels > 1 else (height, width)
+
+    def _drop(self, *names: str) -> None:
+        for name in names:
+            self.__dict__.pop(name, None)
+
+    def _data(self, inputs: np.ndarray) -> Data:
+        """Return inputs on the device, with the range that becomes [0, 1]."""
+        if not inputs.flags.writeable:
+            inputs = inputs.copy()
+        low, high = self.input_range_ if inputs.dtype != np.uint8 else (0.0, 255.0)
+        return Data(torch.from_numpy(inputs).to(self.device_), low, high)
+
+    # ---- one fit ------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _fitting(self, X: Any, y: Any, n_classes: int) -> Iterator[Data]:
+        """Prepare a fit: checked inputs, seeded generators, a fresh model; then clean up."""
+        inputs = self._check_inputs(X, reset=True)
+        if len(inputs) < 2:
+            raise InputError(
+                f"{type(self).__name__} needs at least 2 images to learn from, got 1 sample."
+            )
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.device_ = resolve_device(self.device)
+        self.history_: list[Row] = []
+        self.stage_seconds_: dict[str, float] = {}
+        self.stopped_ = False
+        data = self._data(inputs)
+        context = self._init_callback_context(max_subtasks=None)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        started = time.perf_counter()
+        rng_devices = [self.device_] if self.device_.type == "cuda" else []
+        with threads(self.n_threads), torch.random.fork_rng(devices=rng_devices):
+            torch.manual_seed(seed)
+            self._generator = torch.Generator().manual_seed(seed)
+            self._context, self._started = context, started
+            self.model_ = self._make_model(n_classes)
+            try:
+                yield data
+            finally:
+                self._drop("_generator", "_context", "_started")
+                context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        self.n_epochs_ = len(self.history_)
+        self.fit_seconds_ = time.perf_counter() - started
+
+    def _make_model(self, n_classes: int) -> Model:
+        network = make_network(
+            self.network, self.input_shape_, n_classes, self.style_dim, self.mean, self.std
+        )
+        bottleneck = make_bottleneck(getattr(self, "bottleneck", "softmax"))
+        model = Model(network, bottleneck).to(self.device_)
+        return model.to(memory_format=torch.channels_last)
+
+    def _settings(self, n_images: int, **changes: Any) -> Settings:
+        """Return the training settings that the parameters ask for, with some changed."""
+        settings = Settings(
+            epochs=self._epochs(n_images),
+            batch_size=self._batch_size(n_images),
+            learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            schedule=training.SCHEDULES[self.schedule],
+            phases=() if self.phases is None else list(self.phases),
+            autocast=training.has_fast_bfloat16(self.device_),
+        )
+        for name, value in changes.items():
+            setattr(settings, name, value)
+        return settings
+
+    def _batch_size(self, n_images: int) -> int:
+        return max(2, min(self.batch_size, -(-n_images // SMALLEST_BATCH_COUNT)))
+
+    def _epochs(self, n_images: int) -> int:
+        """Return the epochs asked for, or enough of them for small data to learn from."""
+        if self.epochs is not None:
+            return self.epochs
+        steps_per_epoch = -(-n_images // self._batch_size(n_images))
+        return max(self._default_epochs, -(-self._least_steps // steps_per_epoch))
+
+    def _transform(self, data: Data, erase: float = 0.0) -> Transform | None:
+        """Return the random transform of the training images; None where there is none."""
+        if not self.transform_strength:
+            return None
+        some = data.batch(slice(0, 1000))
+        return make_transform(
+            self.input_shape_, strength=self.transform_strength, erase=erase, images=some
+        )
+
+    @contextlib.contextmanager
+    def _stage(self, name: str) -> Iterator[CallbackContext]:
+        """Time a stage and tell the callbacks of it."""
+        context = self._context.subcontext(task_name=name, max_subtasks=None)
+        context.call_on_fit_task_begin(estimator=self, metadata={"stage": name})
+        start = time.perf_counter()
+        yield context
+        self.stage_seconds_[name] = round(time.perf_counter() - start, 3)
+        context.call_on_fit_task_end(estimator=self, metadata={"stage": name})
+
+    def _train(
+        self, name: str, weights: Mapping[str, float], feed: Feed, settings: Settings
+    ) -> None:
+        """Train one stage; skipped once a callback has asked to stop."""
+        if self.stopped_:
+            return
+        with self._stage(name) as context:
+            bridge = _CallbackBridge(self, context, name, len(training.parts_by_epoch(settings)))
+            fit = Fit(
+                self.model_,
+                Objective(weights),
+                settings,
+                self._generator,
+                stage=name,
+                on_step=bridge.on_step,
+                on_epoch=bridge.on_epoch,
+            )
+            training.fit(fit, feed)
+            self.stopped_ = fit.stopped
+
+    def _record(self, row: Row) -> None:
+        row["seconds"] = round(time.perf_counter() - self._started, 3)
+        self.history_.append(row)
+
+    def _fitted_attributes(self) -> dict[str, Any]:
+        """Return what a copy needs to predict in the middle of a fit."""
+        return {"model_": self.model_}
+
+    # ---- use ----------------------------------------------------------------------------
+
+    def _outputs(
+        self, data: Data, *, reconstruct: bool = False
+    ) -> Iterator[tuple[Outputs, Tensor | None]]:
+        """Yield outputs and style of all images, batch by batch, in evaluation mode."""
+        model = self.model_.eval()
+        with torch.inference_mode(), threads(self.n_threads):
+            for start in range(0, len(data), PREDICT_BATCH):
+                images = data.batch(slice(start, start + PREDICT_BATCH))
+                encoded = model.network.encode(images)
+                outputs = Outputs(images)
+                if encoded.logits is not None:
+                    outputs.logits = encoded.logits
+                    outputs.code = model.bottleneck(encoded.logits)
+                if reconstruct:
+                    latent = training.latent_of(outputs.code, encoded.style)
+                    outputs.reconstruction = model.network.decode(latent)
+                yield outputs, encoded.style
+
+    def _prepared(self, X: Any) -> Data:
+        check_is_fitted(self, "model_")
+        return self._data(self._check_inputs(X, reset=False))
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the latents: the code (where there are classes), then the style.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
+
+        Returns
+        -------
+        latent : ndarray of shape (n, n_classes + style_dim), float32
+        """
+        parts = [
+            training.latent_of(outputs.code, style)
+            for outputs, style in self._outputs(self._prepared(X))
+        ]
+        return torch.cat(parts).cpu().numpy()
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Return the images that latents decode to, in the layout and units of the fit's images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_classes + style_dim) or (n, n_classes)
+            Latents as `transform` gives them; codes alone get the mean style of their class.
+
+        Returns
+        -------
+        images : ndarray, float32
+        """
+        check_is_fitted(self, "model_")
+        latent = np.asarray(X, dtype=np.float32)
+        if latent.ndim != 2 or latent.shape[1] not in self._latent_widths():
+            widths = " or ".join(str(width) for width in self._latent_widths())
+            raise InputError(
+                f"X must be of shape (n, {widths}) to be decoded, got {_written(latent.shape)}."
+            )
+        latent = self._with_style(latent)
+        with torch.inference_mode(), threads(self.n_threads):
+            parts = [
+                self.model_.network.decode(torch.from_numpy(latent[i : i + PREDICT_BATCH]).to(
+                    self.device_))
+                for i in range(0, len(latent), PREDICT_BATCH)
+            ]
+        return self._to_layout(torch.cat(parts).cpu().numpy())
+
+    def _latent_widths(self) -> tuple[int, ...]:
+        return (self._n_features_out,)
+
+    def _with_style(self, latent: np.ndarray) -> np.ndarray:
+        return latent
+
+    def reconstruct(self, X: Any) -> np.ndarray:
+        """Return the decoder's version of each image, in the layout and units of the fit's images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
+
+        Returns
+        -------
+        images : ndarray, float32
+        """
+        return self._to_layout(self._pixels(X))
+
+    def _pixels(self, X: Any) -> np.ndarray:
+        """Return reconstructions ``(n, channels, height, width)`` or ``(n, p)``, about [0, 1]."""
+        parts = [
+            outputs.reconstruction
+            for outputs, _ in self._outputs(self._prepared(X), reconstruct=True)
+        ]
+        return torch.cat([part for part in parts if part is not None]).cpu().numpy()
+
+    def reconstruction_error(self, X: Any) -> np.ndarray:
+        """Return each image's mean squared error per pixel ``(n,)``, pixels in [0, 1]."""
+        parts = []
+        for outputs, _ in self._outputs(self._prepared(X), reconstruct=True):
+            if outputs.reconstruction is not None:
+                difference = outputs.reconstruction.clamp(0, 1) - outputs.images
+                parts.append(difference.square().flatten(1).mean(1))
+        return torch.cat(parts).cpu().numpy()
+
+    def _to_layout(self, pixels: np.ndarray) -> np.ndarray:
+        """Return pixels ``(n, *input_shape_)`` in [0, 1] in the fit's layout and units."""
+        low, high = self.input_range_
+        values = pixels * (high - low) + low
+        if values.ndim == 4:
+            values = values.transpose(0, 2, 3, 1)
+            if self.input_layout_ == "nhw":
+                values = values[..., 0]
+        return values.reshape(len(values), -1) if self.input_layout_ == "flat" else values
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.style_width_
+
+    def _measure_style(self, data: Data) -> None:
+        """Remember the width of the style, which a network may set by itself."""
+        _, style = next(self._outputs(Data(data.inputs[:2], data.low, data.high)))
+        self.style_width_ = 0 if style is None else style.shape[1]
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return minus the mean reconstruction error, so that larger is better."""
+        return -float(self.reconstruction_error(X).mean(dtype=np.float64))
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``model.safetensors`` and ``config.json`` into `folder`."""
+        from selfsort.estimators.saving import save_estimator
+
+        save_estimator(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the estimator that `save` wrote into `folder`."""
+        from selfsort.estimators.saving import load_estimator
+
+        estimator = load_estimator(Path(folder))
+        if not isinstance(estimator, cls):
+            raise InputError(
+                f"{folder}: holds {type(estimator).__name__}, not {cls.__name__}: use "
+                f"{type(estimator).__name__}.load, or selfsort.load."
+            )
+        return estimator
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.non_deterministic = False
+        return tags
+
+
+class _CallbackBridge:
+    """Tell scikit-learn's callbacks of a training stage's epochs and steps."""
+
+    def __init__(
+        self, estimator: BaseAutoencoder, stage: CallbackContext, name: str, n_epochs: int
+    ) -> None:
+        self.estimator = estimator
+        self.stage = stage
+        self.name = name
+        self.n_epochs = n_epochs
+        self.epoch: CallbackContext | None = None
+
+    def _begin_epoch(self) -> CallbackContext:
+        epoch = self.stage.subcontext(task_name="epoch", max_subtasks=REPORTS_PER_EPOCH + 1)
+        metadata = {"stage": self.name, "n_epochs": self.n_epochs}
+        epoch.call_on_fit_task_begin(estimator=self.estimator, metadata=metadata)
+        return epoch
+
+    def on_step(self, step: int, n_steps: int) -> bool:
+        """Report about every fiftieth part of an epoch; return whether to stop."""
+        if self.epoch is None:
+            self.epoch = self._begin_epoch()
+        every = -(-n_steps // REPORTS_PER_EPOCH)
+        if step % every:
+            return False
+        leaf = self.epoch.subcontext(task_name="steps")
+        metadata = {"stage": self.name, "step": step, "n_steps": n_steps}
+        leaf.call_on_fit_task_begin(estimator=self.estimator, metadata=metadata)
+        return leaf.call_on_fit_task_end(estimator=self.estimator, metadata=metadata)
+
+    def on_epoch(self, row: Row) -> bool:
+        """Record the row and report it; return whether to stop."""
+        self.estimator._record(row)
+        if self.epoch is None:
+            self.epoch = self._begin_epoch()
+        stop = self.epoch.call_on_fit_task_end(
+            estimator=self.estimator,
+            metadata=row,
+            reconstruction_attributes=self.estimator._fitted_attributes,
+        )
+        self.epoch = None
+        return stop
+
+
+def _layout_of(X: Any) -> str:
+    dimensions = getattr(X, "ndim", 2)
+    return {3: "nhw", 4: "nhwc"}.get(dimensions, "flat")
+
+
+def _range_of(inputs: np.ndarray) -> tuple[float, float]:
+    """Return the values that become 0 and 1: fixed for uint8 and for floats within [0, 1]."""
+    if inputs.dtype == np.uint8:
+        return 0.0, 255.0
+    low, high = float(inputs.min()), float(inputs.max())
+    if low >= 0.0 and high <= 1.0:
+        return 0.0, 1.0
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+def _written(shape: Sequence[int]) -> str:
+    return "(" + ", ".join(str(side) for side in shape) + ")"

@@ -1,0 +1,204 @@
+"""`AutoencoderClassifier`: classes from some or all labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin
+from sklearn.callback import with_callbacks
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+from selfsort.errors import InputError
+from selfsort.estimators.classes import BaseClasses
+from selfsort.training import Data, Feed
+
+FEW = 0.5
+"""Below this share of labelled images the classes are learned by stages, as without labels."""
+
+
+class AutoencoderClassifier(ClassifierMixin, BaseClasses):
+    """Learn classes from some or all labels, and what each class looks like.
+
+    Where at least half of the images have labels, one fit on the weighted sum of cross-entropy,
+    reconstruction and information does it; where fewer have, the stages of `AutoencoderClusterer`
+    with the labels spread over neighbouring images in place of the grouping.
+
+    Parameters
+    ----------
+    unlabeled : int, str or None, default=None
+        Marker in y of images without a label, such as -1; None: every image has one.
+    classification_weight : float, default=1.0
+        Multiplier of the cross-entropy on the labelled images, in nats.
+    reconstruction_weight : float, default=1.0
+        Multiplier of the reconstruction term.
+    information_weight : float, default=0.0
+        Multiplier of the information between an image and its transformed copy.
+    bottleneck, network, style_dim, reconstruction, transform_strength, epochs, batch_size, \
+optimizer, learning_rate, momentum, weight_decay, schedule, phases, mean, std, image_shape, \
+device, n_threads, random_state
+        See `AutoencoderClusterer` and `Autoencoder`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    prototypes_ : ndarray of shape (n_classes, h, w), (n_classes, h, w, c) or (n_classes, p)
+        The decoder's picture of each class.
+    model_, history_, n_features_in_, n_epochs_, stopped_, stage_seconds_
+        See `AutoencoderClusterer`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from selfsort import AutoencoderClassifier
+    >>> digits = load_digits()
+    >>> classifier = AutoencoderClassifier(epochs=5, random_state=0)
+    >>> classifier.fit(digits.images[:1500], digits.target[:1500]).classes_
+    array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    >>> bool(classifier.score(digits.images[1500:], digits.target[1500:]) > 0.8)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseClasses._parameter_constraints,
+        "unlabeled": [Real, str, None],
+        "classification_weight": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        unlabeled: int | str | None = None,
+        network: str = "auto",
+        bottleneck: str = "softmax",
+        style_dim: int = 16,
+        reconstruction: str = "mse",
+        reconstruction_weight: float = 1.0,
+        classification_weight: float = 1.0,
+        information_weight: float = 0.0,
+        transform_strength: float = 1.0,
+        epochs: int | None = None,
+        batch_size: int = 256,
+        optimizer: str = "adamw",
+        learning_rate: float = 0.002,
+        momentum: float = 0.0,
+        weight_decay: float = 0.01,
+        schedule: str = "cosine",
+        phases: Sequence[tuple[str, int]] | None = None,
+        mean: float = 0.0,
+        std: float = 1.0,
+        image_shape: Sequence[int] | None = None,
+        device: str = "auto",
+        n_threads: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.unlabeled = unlabeled
+        self.network = network
+        self.bottleneck = bottleneck
+        self.style_dim = style_dim
+        self.reconstruction = reconstruction
+        self.reconstruction_weight = reconstruction_weight
+        self.classification_weight = classification_weight
+        self.information_weight = information_weight
+        self.transform_strength = transform_strength
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.phases = phases
+        self.mean = mean
+        self.std = std
+        self.image_shape = image_shape
+        self.device = device
+        self.n_threads = n_threads
+        self.random_state = random_state
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn from images and labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
+        y : array-like of shape (n,)
+            Labels, or `unlabeled`.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        index = self._check_labels(y)
+        n_classes = len(self.classes_)
+        with self._fitting(X, y, n_classes) as data:
+            if len(index) != len(data):
+                raise InputError(
+                    f"X has {len(data)} images but y has {len(index)} labels: they must go together."
+                )
+            if np.mean(index >= 0) < FEW:
+                self._sort(data, n_classes, index)
+            else:
+                self._fit_direct(data, index)
+            self._finish(data, n_classes)
+        return self
+
+    def _check_labels(self, y: Any) -> np.ndarray:
+        """Return each label's index in `classes_`, -1 where there is none."""
+        if y is None:
+            raise InputError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None: for "
+                "images without labels use AutoencoderClusterer."
+            )
+        labels = column_or_1d(y, warn=True)
+        if len(labels) == 0:
+            raise InputError("y has 0 labels: give one label for each image.")
+        known = np.ones(len(labels), dtype=bool)
+        if self.unlabeled is not None:
+            known = labels != self.unlabeled
+        if not known.any():
+            raise InputError(
+                f"y has no label, only the marker {self.unlabeled!r}: label some images, or use "
+                "AutoencoderClusterer."
+            )
+        check_classification_targets(labels[known])
+        self.classes_, inverse = np.unique(labels[known], return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(
+                f"y has one class only ({self.classes_[0]!r}): a classifier needs at least 2 "
+                "classes."
+            )
+        index = np.full(len(labels), -1)
+        index[known] = inverse
+        return index
+
+    def _fit_direct(self, data: Data, index: np.ndarray) -> None:
+        targets = np.eye(len(self.classes_), dtype=np.float32)[index] * (index >= 0)[:, None]
+        weights = {
+            self.reconstruction: self.reconstruction_weight,
+            "classification": self.classification_weight,
+            "information": self.information_weight,
+        }
+        on_device = torch.from_numpy(targets.astype(np.float32)).to(self.device_)
+        feed = Feed(data, self._transform(data), targets=on_device)
+        self._train("fit", weights, feed, self._settings(len(data)))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the label of each image, ``(n,)``."""
+        return self.classes_[self._codes(X).argmax(1)]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return each image's distribution over `classes_`, ``(n, n_classes)``."""
+        return self._probabilities(X)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy on labelled images."""
+        return float(ClassifierMixin.score(self, X, y, sample_weight))

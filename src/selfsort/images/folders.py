@@ -1,0 +1,112 @@
+"""Read a folder of PNG and JPEG files, with or without class subfolders."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from selfsort.errors import InputError
+from selfsort.images.arrays import MIN_SIDE
+from selfsort.images.pixels import picture_size, read_picture
+from selfsort.images.sets import ImageSet, Part, make_sets
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_DEFAULT_SIDE = 64  # pixels: the largest size that is chosen without being asked
+MAX_KEPT_SIDE = 256  # pixels: pictures of one common size are kept up to this
+
+
+def read_folder(folder: Path, size: int | None) -> list[ImageSet]:
+    """Read all pictures of a folder; one set, or two where it holds ``train`` and ``test``."""
+    splits = _split_folders(folder)
+    files = [_picture_files(folder / split) for split in splits]
+    for split, names in zip(splits, files, strict=True):
+        if not names:
+            raise InputError(
+                f"{folder / split}: there is no PNG or JPEG file in it. "
+                "Give a folder of pictures, or of idx files with the names of MNIST."
+            )
+    paths = [
+        folder / split / name for split, names in zip(splits, files, strict=True) for name in names
+    ]
+    images = _read_pictures(paths, size)
+    parts, start = [], 0
+    for split, names in zip(splits, files, strict=True):
+        stop = start + len(names)
+        shown = tuple((Path(split) / name).as_posix() for name in names)
+        parts.append(Part(images[start:stop], _class_values(names), shown))
+        start = stop
+    return make_sets(parts, str(folder))
+
+
+def common_size(sizes: list[tuple[int, int]], size: int | None) -> tuple[int, int]:
+    """Choose the height and width of all pictures.
+
+    `size` if given; else the size that all share, if its sides are 8 to 256; else a square of
+    the median of the larger sides, at least 8 and at most 64.
+
+    Examples
+    --------
+    >>> common_size([(20, 30), (20, 30)], None), common_size([(20, 30), (40, 8)], None)
+    ((20, 30), (35, 35))
+    """
+    if size is not None:
+        return size, size
+    first = sizes[0]
+    shared = all(each == first for each in sizes)
+    if shared and min(first) >= MIN_SIDE and max(first) <= MAX_KEPT_SIDE:
+        return first
+    side = round(float(np.median([max(each) for each in sizes])))
+    side = min(max(side, MIN_SIDE), MAX_DEFAULT_SIDE)
+    return side, side
+
+
+def _split_folders(folder: Path) -> list[str]:
+    entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    subfolders = {entry.name for entry in entries if entry.is_dir()}
+    if not {"train", "test"} <= subfolders:
+        return ["."]
+    others = sorted(subfolders - {"train", "test"})
+    others += sorted(entry.name for entry in entries if entry.is_file() and _is_picture(entry.name))
+    if others:
+        raise InputError(
+            f"{folder}: holds {others[0]} beside train and test, so it is unclear whether these "
+            "are splits or classes. Leave only train and test in it, or rename them."
+        )
+    return ["train", "test"]
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def _picture_files(folder: Path) -> list[str]:
+    """Return all pictures below a folder, relative to it, in a fixed order."""
+    found = []
+    for parent, subfolders, files in os.walk(folder):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        inside = Path(parent).relative_to(folder)
+        found += [(inside / name).as_posix() for name in files if _is_picture(name)]
+    return sorted(found, key=lambda name: name.split("/"))
+
+
+def _class_values(names: list[str]) -> np.ndarray | None:
+    """Return the first subfolder of each file, "" for a file outside, None if all are."""
+    classes = [name.split("/")[0] if "/" in name else "" for name in names]
+    return np.array(classes) if any(classes) else None
+
+
+def _read_pictures(paths: list[Path], size: int | None) -> np.ndarray:
+    with warnings.catch_warnings():
+        # A picture beyond half of Pillow's limit only warns; here it is refused as well.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        height, width = common_size([picture_size(path) for path in paths], size)
+        pictures = [read_picture(path, height, width) for path in paths]
+    channels = max(len(picture) for picture in pictures)  # one in colour: all in colour
+    images = np.empty((len(pictures), channels, height, width), np.uint8)
+    for row, picture in enumerate(pictures):
+        images[row] = picture
+    return images

@@ -1,0 +1,130 @@
+"""Read labels from a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from selfsort.errors import InputError
+from selfsort.images.sets import class_order
+
+
+def read_labels(
+    path: str | Path,
+    names: tuple[str, ...] | None,
+    n_images: int,
+    class_names: tuple[str, ...] | None = None,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Read a CSV file with the header ``file,class`` or ``index,class``.
+
+    Images that it does not list, or lists without a class, are unlabelled.
+
+    Parameters
+    ----------
+    path : str or Path
+        The CSV file, in UTF-8.
+    names : tuple of str or None
+        File names of the images; needed for ``file,class``.
+    n_images : int
+        Number of images; an index goes from 0 to ``n_images - 1``.
+    class_names : tuple of str, optional
+        The classes that may occur, in order. By default those in the file, sorted.
+
+    Returns
+    -------
+    labels : ndarray of shape (n_images,), int64
+        Index into `class_names`, -1 for an unlabelled image.
+    class_names : tuple of str
+
+    Raises
+    ------
+    InputError
+        With the line number: an unknown file or class, an index out of range, an image with
+        two classes, a row without its two values.
+    """
+    path = Path(path)
+    given: dict[int, tuple[str, int]] = {}  # image: its class, and the line that says so
+    for line, key, value in _rows(path, names, n_images):
+        known, first_line = given.setdefault(key, (value, line))
+        if known != value:
+            raise InputError(
+                f"{path}, line {line}: the image has class '{value}' here, but '{known}' in "
+                f"line {first_line}. Keep one of them."
+            )
+    if class_names is None:
+        class_names = class_order(value for value, _ in given.values())
+    index = {name: position for position, name in enumerate(class_names)}
+    labels = np.full(n_images, -1, np.int64)
+    for image, (value, line) in given.items():
+        if value not in index:
+            raise InputError(
+                f"{path}, line {line}: there is no class '{value}'. "
+                f"Known classes: {', '.join(class_names)}."
+            )
+        labels[image] = index[value]
+    return labels, class_names
+
+
+def _rows(
+    path: Path, names: tuple[str, ...] | None, n_images: int
+) -> Iterator[tuple[int, int, str]]:
+    """Yield line number, image and class of every labelled row."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            kind = _header(next(reader, []), path, names)
+            index = {name: position for position, name in enumerate(names or ())}
+            for row in reader:
+                if not any(cell.strip() for cell in row):
+                    continue
+                where = f"{path}, line {reader.line_num}"
+                if len(row) != 2:
+                    raise InputError(f"{where}: has {len(row)} values. Give {kind},class.")
+                key, value = (cell.strip() for cell in row)
+                image = (
+                    _image_of_index(key, n_images, where)
+                    if kind == "index"
+                    else _image_of_file(key, index, where)
+                )
+                if value:
+                    yield reader.line_num, image, value
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(
+            f"{path}: not a readable CSV file in UTF-8 ({reason}). "
+            "Give a file with the header file,class or index,class."
+        ) from error
+
+
+def _header(row: list[str], path: Path, names: tuple[str, ...] | None) -> str:
+    header = [cell.strip().lower() for cell in row]
+    if header not in (["file", "class"], ["index", "class"]):
+        raise InputError(
+            f"{path}, line 1: the header is '{','.join(row)}'. Write file,class or index,class."
+        )
+    if header[0] == "file" and names is None:
+        raise InputError(
+            f"{path}, line 1: these images have no file names. Use the header index,class."
+        )
+    return header[0]
+
+
+def _image_of_index(key: str, n_images: int, where: str) -> int:
+    if not (key.isascii() and key.isdecimal()) or int(key) >= n_images:
+        raise InputError(
+            f"{where}: there is no image with index '{key}'. Indices go from 0 to {n_images - 1}."
+        )
+    return int(key)
+
+
+def _image_of_file(key: str, index: dict[str, int], where: str) -> int:
+    name = key.replace("\\", "/").removeprefix("./")
+    if name not in index:
+        raise InputError(
+            f"{where}: there is no image file '{key}'. "
+            "Give names relative to the folder of the images."
+        )
+    return index[name]

@@ -1,0 +1,176 @@
+"""Objectives: terms with one value per image, and a multiplier each.
+
+Only the training step averages over images. A new term is one function in this file with
+`@register`: it takes what the network said of a batch and returns a tensor ``(n,)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsort.errors import InputError, unknown_name
+
+
+@dataclass
+class Outputs:
+    """A batch and what the network said of it.
+
+    Attributes
+    ----------
+    images : Tensor of shape (n, ...)
+        What the encoder saw, in [0, 1].
+    code : Tensor of shape (n, n_classes) or None
+        Rows sum to 1.
+    logits : Tensor of shape (n, n_classes) or None
+        What the code was made from.
+    partner_code : Tensor of shape (n, n_classes) or None
+        Code of each image's partner: its transformed copy, or one of its neighbours.
+    reconstruction : Tensor of shape (n, ...) or None
+        The decoder's images, in the units of `images`.
+    targets : Tensor of shape (n, n_classes) or None
+        Label distribution of each image; a row of zeros where there is no label.
+    """
+
+    images: Tensor
+    code: Tensor | None = None
+    logits: Tensor | None = None
+    partner_code: Tensor | None = None
+    reconstruction: Tensor | None = None
+    targets: Tensor | None = None
+
+
+Term = Callable[[Outputs], Tensor]
+TERMS: dict[str, Term] = {}
+RECONSTRUCTION_TERMS = ("mse", "bce")
+
+
+def register(name: str) -> Callable[[Term], Term]:
+    """Register a term under `name`."""
+
+    def add(term: Term) -> Term:
+        TERMS[name] = term
+        return term
+
+    return add
+
+
+@register("mse")
+def mse(outputs: Outputs) -> Tensor:
+    """Return the mean squared error per pixel, in squared units of [0, 1] pixels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> mse(Outputs(images=torch.ones(1, 1, 8, 8), reconstruction=torch.zeros(1, 1, 8, 8)))
+    tensor([1.])
+    """
+    assert outputs.reconstruction is not None  # noqa: S101 - `Objective` sees to it
+    return (outputs.reconstruction - outputs.images).square().flatten(1).mean(1)
+
+
+@register("bce")
+def bce(outputs: Outputs) -> Tensor:
+    """Return the binary cross-entropy per pixel in nats, for images and outputs in [0, 1].
+
+    Examples
+    --------
+    >>> import torch
+    >>> bce(Outputs(images=torch.ones(1, 4), reconstruction=torch.full((1, 4), 0.5)))
+    tensor([0.6931])
+    """
+    assert outputs.reconstruction is not None  # noqa: S101
+    probability = outputs.reconstruction.clamp(1e-6, 1 - 1e-6)
+    values = F.binary_cross_entropy(probability, outputs.images, reduction="none")
+    return values.flatten(1).mean(1)
+
+
+@register("classification")
+def classification(outputs: Outputs) -> Tensor:
+    """Return the cross-entropy in nats between label distribution and softmax of the logits.
+
+    Images without a label count zero, and the others are scaled up, so that the mean over the
+    batch is the mean over its labelled images.
+
+    Examples
+    --------
+    >>> import torch
+    >>> targets = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    >>> classification(Outputs(torch.zeros(2, 1), logits=torch.zeros(2, 2), targets=targets))
+    tensor([1.3863, 0.0000])
+    """
+    assert outputs.logits is not None and outputs.targets is not None  # noqa: S101
+    values = -(outputs.targets * torch.log_softmax(outputs.logits, dim=1)).sum(1)
+    labelled = outputs.targets.sum(1) > 0
+    return values * (len(labelled) / labelled.sum().clamp_min(1))
+
+
+@register("information")
+def information(outputs: Outputs) -> Tensor:
+    """Return minus the mutual information in nats between the codes of image and partner.
+
+    With ``P = mean_i code_i partner_i'``, symmetrised, the value of image i is
+    ``-sum_ab code_ia partner_ib log(P_ab / (P_a P_b))``: its mean over the batch is ``-I``.
+    A batch should hold many times ``n_classes`` images, or the estimate is biased upward.
+
+    References
+    ----------
+    Ji, Henriques, Vedaldi (2019), arXiv:1807.06653, equations 2 and 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> code = torch.eye(2).repeat(3, 1)
+    >>> information(Outputs(torch.zeros(6, 1), code=code, partner_code=code)).mean()
+    tensor(-0.6931)
+    """
+    assert outputs.code is not None and outputs.partner_code is not None  # noqa: S101
+    code, partner = outputs.code, outputs.partner_code
+    joint = code.T @ partner / len(code)
+    joint = (joint + joint.T) / 2
+    smallest = torch.finfo(joint.dtype).tiny
+    marginal = joint.sum(1).clamp_min(smallest).log()
+    gain = joint.clamp_min(smallest).log() - marginal[:, None] - marginal[None, :]
+    return -((code @ gain) * partner).sum(1)
+
+
+NEEDS = {"mse": "reconstruction", "bce": "reconstruction", "information": "partner_code"}
+
+
+class Objective:
+    """A weighted sum of terms.
+
+    Parameters
+    ----------
+    weights : mapping of str to float
+        Multiplier of each term by its registered name; a term of weight 0 is not computed.
+
+    Examples
+    --------
+    >>> objective = Objective({"mse": 0.5, "classification": 0.5, "information": 0.0})
+    >>> sorted(objective.weights), objective.needs("reconstruction")
+    (['classification', 'mse'], True)
+    """
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        for name, weight in weights.items():
+            if name not in TERMS:
+                raise unknown_name("term", name, TERMS)
+            if not 0 <= weight < float("inf"):
+                raise InputError(
+                    f"The weight of the term '{name}' must be a finite number of at least 0. "
+                    f"Got {weight!r} instead."
+                )
+        self.weights = {name: float(weight) for name, weight in weights.items() if weight}
+
+    def needs(self, output: str) -> bool:
+        """Return whether any term reads that field of `Outputs`."""
+        return any(NEEDS.get(name) == output for name in self.weights)
+
+    def __call__(self, outputs: Outputs) -> dict[str, Tensor]:
+        """Return each term's unweighted values, one per image."""
+        return {name: TERMS[name](outputs) for name in self.weights}

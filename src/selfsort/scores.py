@@ -1,0 +1,251 @@
+"""How well classes agree with labels: matching, confusion matrix, accuracy, NMI, ARI."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import (
+    accuracy_score,
+    adjusted_rand_score,
+    confusion_matrix,
+    normalized_mutual_info_score,
+)
+
+from selfsort.errors import InputError
+
+UNLABELLED = -1
+
+
+def match_classes(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
+    """Give every predicted class the label it matches best, one to one.
+
+    The matching keeps the most images in agreement (linear sum assignment). Rows whose
+    label is -1 are left out.
+
+    Parameters
+    ----------
+    labels : int array of shape (n,)
+        Labels from 0; -1 is unlabelled.
+    predicted : int array of shape (n,)
+        Predicted classes, ``0 <= predicted < n_classes``.
+    n_classes : int
+        Number of predicted classes, at least 1; some may be out of use.
+
+    Returns
+    -------
+    mapping : int64 array of shape (n_classes,)
+        The label of each predicted class; -1 where there are more classes than labels
+        and none was left.
+
+    Raises
+    ------
+    InputError
+        If the arrays are not of one length, not integer, or out of range.
+
+    References
+    ----------
+    Kuhn (1955), "The Hungarian method for the assignment problem".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> match_classes(np.array([0, 0, 1, 1, -1]), np.array([2, 2, 0, 0, 1]), 3)
+    array([ 1, -1,  0])
+    """
+    labels, predicted = _labelled(*_checked(labels, predicted, n_classes))
+    return _match(_contingency(labels, predicted, _n_labels(labels), n_classes))
+
+
+def score(
+    labels: np.ndarray | None, predicted: np.ndarray, *, matched: bool
+) -> dict[str, float | int | None]:
+    """Measure how well predicted classes agree with labels.
+
+    Parameters
+    ----------
+    labels : int array of shape (n,), or None
+        Labels from 0; rows with -1 are left out. None: nothing is known.
+    predicted : int array of shape (n,)
+        Predicted classes from 0.
+    matched : bool
+        True where the classes have no names yet (no labels were used): the accuracy is then
+        counted after `match_classes`. False where class k means label k.
+
+    Returns
+    -------
+    scores : dict
+        ``accuracy`` in [0, 1], ``nmi`` (normalised mutual information) in [0, 1], ``ari``
+        (adjusted Rand index) in [-0.5, 1]: all None where no row has a label.
+        ``classes_in_use``: how many classes were predicted at least once, over all rows.
+
+    Raises
+    ------
+    InputError
+        As `match_classes`.
+
+    References
+    ----------
+    Hubert and Arabie (1985), "Comparing partitions", for the adjusted Rand index.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> score(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0]), matched=True)
+    {'accuracy': 1.0, 'nmi': 1.0, 'ari': 1.0, 'classes_in_use': 2}
+    """
+    predicted = np.asarray(predicted)
+    known = np.full(len(predicted), UNLABELLED) if labels is None else labels
+    n_classes = int(predicted.max(initial=0)) + 1
+    known, predicted = _checked(known, predicted, n_classes)
+    return {
+        **_agreement(*_labelled(known, predicted), n_classes, matched),
+        "classes_in_use": len(np.unique(predicted)),
+    }
+
+
+def confusion(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    n_classes: int,
+    *,
+    matched: bool,
+    n_labels: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count images per label (rows) and predicted class (columns).
+
+    Parameters
+    ----------
+    labels, predicted, n_classes
+        As in `match_classes`.
+    matched : bool
+        True puts the columns in the order of the labels they match, so that the agreement
+        is on the diagonal; classes without a label of their own come last.
+    n_labels : int, optional
+        Number of rows; by default as many as the labels need, and at least ``n_classes``
+        where ``matched`` is False.
+
+    Returns
+    -------
+    matrix : int64 array of shape (n_labels, n_classes)
+    order : int64 array of shape (n_classes,)
+        The predicted class that each column counts.
+
+    Raises
+    ------
+    InputError
+        As `match_classes`, and if a label is not below ``n_labels``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> matrix, order = confusion(
+    ...     np.array([0, 0, 1, 1]), np.array([1, 1, 0, 1]), 2, matched=True
+    ... )
+    >>> matrix
+    array([[2, 0],
+           [1, 1]])
+    >>> order
+    array([1, 0])
+    """
+    labels, predicted = _labelled(*_checked(labels, predicted, n_classes))
+    if n_labels is None:
+        n_labels = max(_n_labels(labels), 0 if matched else n_classes)
+    elif _n_labels(labels) > n_labels:
+        raise InputError(
+            f"labels: {labels.max()} is not below n_labels={n_labels}. Raise n_labels."
+        )
+    matrix = _contingency(labels, predicted, n_labels, n_classes)
+    order = _matched_order(_match(matrix)) if matched else np.arange(n_classes)
+    return matrix[:, order], order
+
+
+def _checked(
+    labels: np.ndarray, predicted: np.ndarray, n_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    _check_integers("labels", labels)
+    _check_integers("predicted", predicted)
+    if len(labels) != len(predicted):
+        raise InputError(
+            f"labels and predicted must have one entry an image each. "
+            f"Got {len(labels)} labels and {len(predicted)} predictions."
+        )
+    _check_range("labels", labels, UNLABELLED, None)
+    _check_range("predicted", predicted, 0, n_classes - 1)
+    return labels.astype(np.int64), predicted.astype(np.int64)
+
+
+def _check_integers(name: str, values: np.ndarray) -> None:
+    if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
+        raise InputError(
+            f"{name} must be integers of shape (n,). "
+            f"Got {values.dtype} of shape {values.shape} instead."
+        )
+
+
+def _check_range(name: str, values: np.ndarray, low: int, high: int | None) -> None:
+    if not values.size:
+        return
+    if values.min() < low or (high is not None and values.max() > high):
+        limits = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise InputError(
+            f"{name} must be {limits}. Got values from {values.min()} to {values.max()} instead."
+        )
+
+
+def _labelled(labels: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    known = labels != UNLABELLED
+    return labels[known], predicted[known]
+
+
+def _n_labels(labels: np.ndarray) -> int:
+    return int(labels.max(initial=-1)) + 1
+
+
+def _contingency(
+    labels: np.ndarray, predicted: np.ndarray, n_labels: int, n_classes: int
+) -> np.ndarray:
+    if not labels.size:
+        return np.zeros((n_labels, n_classes), np.int64)
+    values = np.arange(max(n_labels, n_classes))
+    with _many_classes_are_fine():
+        counts = confusion_matrix(labels, predicted, labels=values)
+    return np.asarray(counts[:n_labels, :n_classes], np.int64)
+
+
+def _match(counts: np.ndarray) -> np.ndarray:
+    mapping = np.full(counts.shape[1], -1, np.int64)
+    rows, columns = linear_sum_assignment(counts, maximize=True)
+    mapping[columns] = rows
+    return mapping
+
+
+def _matched_order(mapping: np.ndarray) -> np.ndarray:
+    last = len(mapping) + int(mapping.max(initial=0)) + 1
+    return np.argsort(np.where(mapping < 0, last, mapping), kind="stable")
+
+
+def _agreement(
+    labels: np.ndarray, predicted: np.ndarray, n_classes: int, matched: bool
+) -> dict[str, float | int | None]:
+    if not labels.size:
+        return dict.fromkeys(("accuracy", "nmi", "ari"))
+    named = match_classes(labels, predicted, n_classes)[predicted] if matched else predicted
+    with _many_classes_are_fine():
+        return {
+            "accuracy": float(accuracy_score(labels, named)),
+            "nmi": float(normalized_mutual_info_score(labels, predicted)),
+            "ari": float(adjusted_rand_score(labels, predicted)),
+        }
+
+
+@contextmanager
+def _many_classes_are_fine() -> Iterator[None]:
+    # scikit-learn suspects a regression when most images have a class of their own
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes is greater")
+        yield

@@ -1,0 +1,188 @@
+"""How classes are learned with no labels, or a few: the stages of the recipes `sort` and `teach`.
+
+1. *neighbours*: each image's nearest images by their pixels, a graph no network made.
+2. *fine clusters*: a head of about 100 clusters keeps the information that neighbours share.
+3. *grouping*: fine clusters become classes: by the information between neighbours, or, where
+   there are labels, by spreading those over the neighbours in the features.
+4. *self-training*: a fresh class head learns the labels on which the class, the pixel
+   neighbours and the feature neighbours agree.
+
+No stage looks at a label that was not given, and none at test images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfsort import grouping
+from selfsort.augment import Transform
+from selfsort.training import Data, Feed, Model, Settings, autocast
+
+N_FINE = 100
+IMAGES_PER_FINE_CLUSTER = 15
+N_PIXEL_NEIGHBOURS = 10
+N_FEATURE_NEIGHBOURS = 10
+DESCRIBE_BATCH = 1000
+EPOCH_SHARES = {"fine clusters": 4, "self-training": 6, "decoder": 2}
+
+
+class Train(Protocol):
+    """Train one stage: name, term weights, feed and settings."""
+
+    def __call__(
+        self, name: str, weights: Mapping[str, float], feed: Feed, settings: Settings
+    ) -> None: ...
+
+
+@dataclass
+class Sorting:
+    """The stages on one data set.
+
+    Parameters
+    ----------
+    model : Model
+        Its class head is replaced twice; encoder and neck learn all the way.
+    data : Data
+        The training images.
+    n_classes : int
+        How many classes, K.
+    labels : ndarray of shape (n,) or None
+        Given labels 0..K-1, and -1 where there is none.
+    epochs : dict of str to int
+        Epochs of each training stage.
+    transform, strong_transform : Transform or None
+        Class-keeping transforms for the fine clusters and for self-training.
+    settings : callable
+        Settings of a stage, from its changes to the estimator's own.
+    train, stage : callable
+        Train, and time, one stage.
+    generator : torch.Generator
+    """
+
+    model: Model
+    data: Data
+    n_classes: int
+    labels: np.ndarray | None
+    epochs: dict[str, int]
+    transform: Transform | None
+    strong_transform: Transform | None
+    settings: Callable[..., Settings]
+    train: Train
+    stage: Callable[[str], AbstractContextManager[object]]
+    generator: torch.Generator
+
+    def run(self) -> None:
+        """Go through all stages; the model's class head then gives the classes."""
+        pixel_neighbours = self.pixel_neighbours()
+        self.learn_fine_clusters(pixel_neighbours)
+        with self.stage("grouping"):
+            codes, features = self.describe()
+            feature_neighbours = self.neighbours_of(features, N_FEATURE_NEIGHBOURS)
+            if self.labels is None:
+                classes = self.group(codes, pixel_neighbours)
+            else:
+                classes = self.spread(feature_neighbours)
+            targets = self.agreed(classes, pixel_neighbours, feature_neighbours)
+        self.self_train(targets, feature_neighbours)
+
+    def neighbours_of(self, rows: Tensor, wanted: int) -> Tensor:
+        """Return nearest neighbours, fewer of them where there are few images a class."""
+        few = len(self.data) // (4 * self.n_classes)
+        n_neighbours = max(1, min(wanted, few, len(self.data) - 1))
+        return grouping.nearest_neighbours(rows, n_neighbours).cpu()
+
+    def pixel_neighbours(self) -> Tensor:
+        """Return the neighbours by pixels, ``(n, k)``."""
+        with self.stage("neighbours"):
+            features = grouping.pixel_features(self.data.inputs)
+            return self.neighbours_of(features, N_PIXEL_NEIGHBOURS)
+
+    def new_head(self, n_outputs: int, *, sharp: bool) -> None:
+        """Replace the class head by a fresh one."""
+        network = self.model.network
+        old = network.head
+        assert isinstance(old, nn.Linear)  # noqa: S101 - every network with classes has one
+        network.head = nn.Linear(old.in_features, n_outputs).to(old.weight.device)
+        if sharp:
+            network.sharpen_head(self.generator)
+
+    def learn_fine_clusters(self, neighbours: Tensor) -> None:
+        """Learn fine clusters that keep the information between pixel neighbours."""
+        n_fine = min(N_FINE, len(self.data) // IMAGES_PER_FINE_CLUSTER)
+        self.new_head(max(n_fine, self.n_classes), sharp=True)
+        feed = Feed(self.data, self.transform, neighbours)
+        settings = self.settings(epochs=self.epochs["fine clusters"])
+        self.train("fine clusters", {"information": 1.0}, feed, settings)
+
+    def describe(self) -> tuple[Tensor, Tensor]:
+        """Return codes ``(n, n_fine)`` and features ``(n, d)`` of all images."""
+        codes, features = [], []
+        enabled = self.settings().autocast
+        model = self.model.eval()
+        with torch.inference_mode(), autocast(self.data.inputs.device, enabled):
+            for start in range(0, len(self.data), DESCRIBE_BATCH):
+                encoded = model.network.encode(
+                    self.data.batch(slice(start, start + DESCRIBE_BATCH))
+                )
+                assert encoded.logits is not None  # noqa: S101
+                codes.append(torch.softmax(encoded.logits, dim=1))
+                features.append(encoded.features.float())
+        # Inference tensors cannot enter a later training step; copies can.
+        return torch.cat(codes).clone(), torch.cat(features).clone()
+
+    def group(self, codes: Tensor, pixel_neighbours: Tensor) -> Tensor:
+        """Return each image's classes ``(n, n_classes)`` by grouping the fine clusters."""
+        joint = grouping.joint_distribution(codes, pixel_neighbours)
+        seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
+        found = grouping.group(joint, self.n_classes, random_state=seed)
+        return codes.cpu() @ torch.eye(self.n_classes)[torch.from_numpy(found.classes)]
+
+    def spread(self, feature_neighbours: Tensor) -> Tensor:
+        """Return each image's classes ``(n, n_classes)`` by spreading the given labels."""
+        assert self.labels is not None  # noqa: S101
+        given = torch.from_numpy(self.labels)
+        return grouping.spread(given, feature_neighbours, self.n_classes)
+
+    def agreed(
+        self, classes: Tensor, pixel_neighbours: Tensor, feature_neighbours: Tensor
+    ) -> Tensor:
+        """Return one-hot targets where classes and both votes agree, rows of zeros elsewhere."""
+        own = classes.argmax(1)
+        keep = torch.ones(len(own), dtype=torch.bool)
+        for neighbours in (pixel_neighbours, feature_neighbours):
+            keep &= grouping.vote(classes, neighbours).argmax(1) == own
+        targets = torch.eye(self.n_classes)[own] * keep[:, None]
+        if self.labels is not None:
+            given = torch.from_numpy(self.labels)
+            labelled = given >= 0
+            targets[labelled] = torch.eye(self.n_classes)[given[labelled]]
+        return targets.to(self.data.inputs.device)
+
+    def self_train(self, targets: Tensor, feature_neighbours: Tensor) -> None:
+        """Learn the targets with strong transforms and averaged weights."""
+        self.new_head(self.n_classes, sharp=False)
+        feed = Feed(self.data, self.strong_transform, feature_neighbours, targets)
+        settings = self.settings(epochs=self.epochs["self-training"], average=0.99)
+        weights = {"classification": 1.0, "information": 0.3}
+        self.train("self-training", weights, feed, settings)
+
+
+def split_epochs(total: int) -> dict[str, int]:
+    """Split epochs over the training stages, at least one each.
+
+    Examples
+    --------
+    >>> split_epochs(12)
+    {'fine clusters': 4, 'self-training': 6, 'decoder': 2}
+    >>> split_epochs(1)
+    {'fine clusters': 1, 'self-training': 1, 'decoder': 1}
+    """
+    whole = sum(EPOCH_SHARES.values())
+    return {name: max(1, round(total * share / whole)) for name, share in EPOCH_SHARES.items()}

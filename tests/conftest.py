@@ -1,0 +1,20 @@
+"""What several tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def mnist_folder() -> Path:
+    """Return the folder with the MNIST idx files; skip where the data is missing."""
+    data = Path(os.environ.get("SELFSORT_DATA") or BESIDE_THE_REPOSITORY)
+    folder = data / "mnist"
+    if not list(folder.glob("train-images*")):
+        pytest.skip(f"MNIST is not in {folder}; set SELFSORT_DATA to the folder of data sets.")
+    return folder
