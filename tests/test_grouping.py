@@ -56,32 +56,47 @@ def kl_information(joint: np.ndarray) -> float:
 # Neighbours
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("n", "p", "block"), [(700, 20, 256), (5000, 8, 1024)])
+@pytest.mark.parametrize(
+    ("dtype", "n", "p", "block"),
+    [
+        (torch.float32, 700, 20, 256),
+        (torch.float32, 4200, 8, 1024),
+        (torch.bfloat16, 4200, 8, 1024),
+    ],
+)
 def test_neighbours_are_those_of_brute_force(monkeypatch, dtype, n, p, block):
     monkeypatch.setattr(grouping, "_product_dtype", lambda device: dtype)
     X = torch.randn(n, p, generator=torch.Generator().manual_seed(n)) + 1
     found = nearest_neighbours(X, 10, block=block)
     search = NearestNeighbors(n_neighbors=10, metric="cosine", algorithm="brute").fit(X.numpy())
-    rows = np.arange(0, n, 5)
-    distance, index = search.kneighbors(X.numpy()[rows], 11)
+    rows = np.arange(0, n, 9)
+    index = search.kneighbors(X.numpy()[rows], 11, return_distance=False)
     expected = index[index != rows[:, None]].reshape(len(rows), 10)
     np.testing.assert_array_equal(found.numpy()[rows], expected)
     assert found.dtype == torch.int64
 
 
-def test_bfloat16_finds_neighbours_in_tight_clusters(monkeypatch):
+def test_tight_clusters_for_which_bfloat16_is_too_coarse(monkeypatch):
     # Every similarity lies above 0.99, where bfloat16 has hardly more than two values.
     monkeypatch.setattr(grouping, "_product_dtype", lambda device: torch.bfloat16)
     generator = torch.Generator().manual_seed(0)
-    X = torch.randn(64, generator=generator) + 0.05 * torch.randn(2000, 64, generator=generator)
+    X = torch.randn(64, generator=generator) + 0.05 * torch.randn(4200, 64, generator=generator)
     unit = torch.nn.functional.normalize(X.double())
     similarity = unit @ unit.T
-    assert similarity.min() > 0.98
+    assert similarity.min() > 0.99
     expected = similarity.fill_diagonal_(-1).topk(10).indices
     found = nearest_neighbours(X, 10)
     recall = (found[:, :, None] == expected[:, None]).any(dim=1).double().mean()
-    assert recall > 0.97
+    assert recall > 0.999
+
+
+def test_bfloat16_is_used_where_it_keeps_the_neighbours(monkeypatch):
+    monkeypatch.setattr(grouping, "_product_dtype", lambda device: torch.bfloat16)
+    generator = torch.Generator().manual_seed(0)
+    spread_out = grouping._unit_rows(torch.randn(4200, 64, generator=generator))
+    tight = grouping._unit_rows(1 + 0.05 * torch.randn(4200, 64, generator=generator))
+    assert grouping._rough_rows(spread_out, 10, -torch.inf).dtype == torch.bfloat16
+    assert grouping._rough_rows(tight, 10, -torch.inf).dtype == torch.float32
 
 
 def test_neighbours_are_the_same_every_time_and_equal_rows_come_in_row_order():
@@ -326,7 +341,7 @@ def test_each_merge_loses_the_least_information():
 
 
 def test_unused_fine_clusters_change_nothing():
-    joint, blocks = planted_joint(0, [4, 3, 5], 0.3)
+    joint, _ = planted_joint(0, [4, 3, 5], 0.3)
     wide = np.zeros((16, 16))
     used = np.array([0, 2, 3, 5, 6, 7, 8, 10, 11, 12, 14, 15])
     wide[np.ix_(used, used)] = joint
@@ -414,7 +429,7 @@ def test_spreading_is_the_dense_solution(alpha, class_mass):
         expected = expected * np.array([4, 3, 2]) / expected.sum(axis=0)
     expected /= expected.sum(axis=1, keepdims=True)
     found = spread(labels, neighbours, 3, alpha=alpha, class_mass=class_mass)
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
 
 
 def test_a_part_of_the_graph_without_labels_gets_none():

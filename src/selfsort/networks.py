@@ -205,18 +205,29 @@ def _encoder_block(n_inputs: int, n_outputs: int, pool: bool) -> nn.Sequential:
     return nn.Sequential(*layers, nn.BatchNorm2d(n_outputs), nn.ReLU())
 
 
+def _stem(channels: int, n_outputs: int) -> nn.Sequential:
+    # At full resolution memory is the limit: a stride is half the time of convolving and pooling.
+    convolution = nn.Conv2d(channels, n_outputs, 5, stride=2, padding=2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(n_outputs), nn.ReLU())
+
+
 def convolutional_encoder(shape: Shape, width: int) -> tuple[nn.Sequential, int]:
     """Return an encoder to flat maps, and how many there are."""
-    channels, height, breadth = shape
-    n_pools = _halvings(min(height, breadth), 6)
-    n_blocks = max(4, n_pools + 1)
-    widths = [width * min(2**i, 4) for i in range(n_blocks)]
-    layers: list[nn.Module] = []
-    for i, n_outputs in enumerate(widths):
-        pool = i < n_pools - 1 or i == n_blocks - 1
-        layers.append(_encoder_block(channels if i == 0 else widths[i - 1], n_outputs, pool))
-    n_maps = widths[-1] * (height // 2**n_pools) * (breadth // 2**n_pools)
-    return nn.Sequential(*layers, nn.Flatten()), n_maps
+    n_halvings = _halvings(min(shape[1:]), 6)
+    n_blocks = max(4, n_halvings + 1)
+    widths = [shape[0], *(width * min(2**i, 4) for i in range(n_blocks))]
+    blocks: list[nn.Module] = []
+    for i in range(n_blocks):
+        if i == 0 and n_halvings > 1:
+            blocks.append(_stem(widths[0], widths[1]))
+        else:
+            # The last block pools, and as many of the first ones as are left to halve.
+            pool = i < n_halvings - 1 or i == n_blocks - 1
+            blocks.append(_encoder_block(widths[i], widths[i + 1], pool))
+    encoder = nn.Sequential(*blocks, nn.Flatten())
+    with torch.no_grad():
+        n_maps = encoder.eval()(torch.zeros(1, *shape)).shape[1]
+    return encoder.train(), n_maps
 
 
 class ConvolutionalDecoder(nn.Module):
@@ -258,13 +269,13 @@ N_FEATURES = 128
 
 @register("convolutional")
 def convolutional(shape: Shape, n_classes: int, style_dim: int, width: int = 24) -> Network:
-    """Four or more convolutions, depth chosen from the size; 250,000 weights for 28×28."""
+    """Four or more convolutions, depth chosen from the size; 400,000 weights for 28×28."""
     _need_image("convolutional", shape)
     encoder, n_maps = convolutional_encoder(shape, width)
     neck = nn.Sequential(
         nn.Linear(n_maps, N_FEATURES, bias=False), nn.BatchNorm1d(N_FEATURES), nn.ReLU()
     )
-    decoder = ConvolutionalDecoder(n_classes + style_dim, shape, width)
+    decoder = ConvolutionalDecoder(n_classes + style_dim, shape, width=16)
     head, style = _linear(N_FEATURES, n_classes), _linear(n_maps, style_dim)
     return Network(encoder, neck, head, style, decoder)
 

@@ -148,32 +148,40 @@ class BaseAutoencoder(
     def _fitting(self, X: Any, y: Any, n_classes: int) -> Iterator[Data]:
         """Prepare a fit: checked inputs, seeded generators, a fresh model; then clean up."""
         inputs = self._check_inputs(X, reset=True)
-        if len(inputs) < 2:
-            raise InputError(
-                f"{type(self).__name__} needs at least 2 images to learn from, got 1 sample."
-            )
+        self._check_count(len(inputs), n_classes)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.device_ = resolve_device(self.device)
         self.history_: list[Row] = []
         self.stage_seconds_: dict[str, float] = {}
         self.stopped_ = False
-        data = self._data(inputs)
-        context = self._init_callback_context(max_subtasks=None)
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        started = time.perf_counter()
         rng_devices = [self.device_] if self.device_.type == "cuda" else []
         with threads(self.n_threads), torch.random.fork_rng(devices=rng_devices):
             torch.manual_seed(seed)
-            self._generator = torch.Generator().manual_seed(seed)
-            self._context, self._started = context, started
             self.model_ = self._make_model(n_classes)
+            data = self._data(inputs)
+            # Whatever can be wrong with the input was found by now: callbacks may start to write.
+            self._context = self._init_callback_context(max_subtasks=None)
+            self._context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            self._generator = torch.Generator().manual_seed(seed)
+            self._started = time.perf_counter()
             try:
                 yield data
+                self.fit_seconds_ = time.perf_counter() - self._started
+                self._context.call_on_fit_task_end(estimator=self, X=X, y=y)
             finally:
                 self._drop("_generator", "_context", "_started")
-                context.call_on_fit_task_end(estimator=self, X=X, y=y)
         self.n_epochs_ = len(self.history_)
-        self.fit_seconds_ = time.perf_counter() - started
+
+    def _check_count(self, n_images: int, n_classes: int) -> None:
+        if n_images < 2:
+            raise InputError(
+                f"{type(self).__name__} needs at least 2 images to learn from, got 1 sample."
+            )
+        if n_images < n_classes:
+            raise InputError(
+                f"n_samples={n_images} should be at least n_classes={n_classes}: give more images, "
+                "or ask for fewer classes."
+            )
 
     def _make_model(self, n_classes: int) -> Model:
         network = make_network(

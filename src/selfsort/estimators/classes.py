@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
-from numbers import Integral, Real  # isort: skip
 
-from selfsort.errors import ClassCollapseWarning, InputError, collapse_sentence
+from selfsort.errors import ClassCollapseWarning, collapse_sentence
 from selfsort.estimators.base import BaseAutoencoder
 from selfsort.sorting import Sorting, split_epochs
 from selfsort.training import Data, Feed
@@ -117,15 +117,6 @@ class BaseClasses(BaseAutoencoder):
     @property
     def _n_features_out(self) -> int:
         return len(self.style_means_) + self.style_width_
-
-
-def check_n_classes(n_classes: int, n_images: int) -> None:
-    """Raise where there are fewer images than classes."""
-    if n_images < n_classes:
-        raise InputError(
-            f"n_samples={n_images} should be at least n_classes={n_classes}: give more images, or "
-            "ask for fewer classes."
-        )
 
 
 CLASS_COUNT = [Interval(Integral, 2, None, closed="left")]

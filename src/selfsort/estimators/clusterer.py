@@ -10,7 +10,7 @@ from sklearn.base import ClusterMixin
 from sklearn.callback import with_callbacks
 from sklearn.utils._param_validation import StrOptions
 
-from selfsort.estimators.classes import CLASS_COUNT, BaseClasses, check_n_classes
+from selfsort.estimators.classes import CLASS_COUNT, BaseClasses
 from selfsort.training import Feed
 
 
@@ -143,7 +143,6 @@ n_threads, random_state
         """
         self._validate_params()
         with self._fitting(X, y, self.n_classes) as data:
-            check_n_classes(self.n_classes, len(data))
             if self.method == "sort":
                 self._sort(data, self.n_classes, labels=None)
             else:

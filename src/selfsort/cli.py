@@ -1,0 +1,271 @@
+"""The command line: `selfsort train`, `predict`, `report`, `compare`, `datasets`, `recipes`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from selfsort.errors import InputError, NotFiniteError, SelfsortError
+from selfsort.version import __version__
+
+# torch, scikit-learn and the rest are imported inside the commands: help must not wait for them.
+
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""Click's UsageError, which typer carries with it but does not export."""
+
+app = typer.Typer(
+    name="selfsort",
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A named data set (see `selfsort datasets`), a folder of PNG/JPEG, .npy, .npz or idx.",
+    ),
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+ClassesOption = Annotated[
+    int | None, typer.Option("--classes", metavar="K", min=2, help="How many classes.")
+]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="none|all|N|FILE.csv",
+        help="Labels to learn from: none, all, N of them spread over the classes, or a CSV file "
+        "with the columns file (or index) and class.",
+    ),
+]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", metavar="E", min=1)]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:1, …")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", metavar="T", min=1, help="Threads on the CPU.")
+]
+SizeOption = Annotated[
+    int | None,
+    typer.Option("--size", metavar="S", min=8, help="Bring every image to S×S pixels."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"selfsort {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def selfsort(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Images that sort themselves: an autoencoder whose bottleneck is the class.
+
+    Examples:
+
+        selfsort train digits
+
+        selfsort train photos/ --classes 5 --size 32
+
+        selfsort predict runs/photos-sort new-photos/ --out classes.csv
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def train(
+    data: DataArgument,
+    classes: ClassesOption = None,
+    labels: LabelsOption = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="R", help="How to train: see `selfsort recipes`."),
+    ] = None,
+    epochs: EpochsOption = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", min=0)] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Default: runs/DATA-RECIPE.")
+    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    size: SizeOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Learn the classes of images, and write a run folder with a report.
+
+    Without labels the default recipe is `sort`, with labels it is `teach`. Ctrl-C ends the
+    training with what was learned so far.
+
+    Examples:
+
+        selfsort train mnist
+
+        selfsort train mnist --labels 100 --seed 1
+
+        selfsort train photos/ --labels all --size 32 --out runs/photos
+
+        selfsort train mnist --recipe question
+    """
+    from selfsort.runs import Request
+    from selfsort.runs import train as train_run
+
+    request = Request(
+        data=data,
+        recipe=recipe,
+        n_classes=classes,
+        labels=labels,
+        epochs=epochs,
+        seed=seed,
+        out=out,
+        device=device,
+        threads=threads,
+        size=size,
+        force=force,
+    )
+    folder = train_run(request)
+    print(f"Report: {folder / 'report.html'}")
+    if _was_interrupted(folder):
+        raise typer.Exit(130)
+
+
+def _was_interrupted(folder: Path) -> bool:
+    import json
+
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return bool(result["interrupted"])
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    data: DataArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.csv", help="Where the classes go.")],
+    force: ForceOption = False,
+) -> None:
+    """Write file (or index), class and probability of each image to a CSV file.
+
+    Of a named data set, the test images are taken.
+
+    Example:
+
+        selfsort predict runs/mnist-sort photos/ --out classes.csv
+    """
+    from selfsort.runs import predict_to_csv
+
+    count = predict_to_csv(run, data, out, force=force)
+    print(f"{out}: {count:,} images")
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Write a run's report.html again from its files.
+
+    Example:
+
+        selfsort report runs/mnist-sort
+    """
+    from selfsort.report import write_report
+
+    print(f"Report: {write_report(run)}")
+
+
+@app.command()
+def compare(
+    data: DataArgument,
+    recipes: Annotated[
+        str, typer.Option("--recipes", metavar="R,R,…", help="Names, separated by commas.")
+    ],
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1)] = 3,
+    labels: LabelsOption = None,
+    epochs: EpochsOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Default: runs/compare-DATA.")
+    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    size: SizeOption = None,
+) -> None:
+    """Run several recipes with several seeds; write the table as CSV and Markdown.
+
+    Runs that are complete in the folder are not repeated.
+
+    Example:
+
+        selfsort compare mnist --recipes question,joint,sort --seeds 3
+    """
+    from selfsort.runs import Comparison, Request
+    from selfsort.runs import compare as compare_runs
+
+    folder = out or Path("runs") / f"compare-{Path(data).stem}"
+    request = Request(
+        data=data, labels=labels, epochs=epochs, device=device, threads=threads, size=size
+    )
+    names = [name.strip() for name in recipes.split(",") if name.strip()]
+    if not names:
+        raise InputError("--recipes names no recipe: give names separated by commas, such as sort.")
+    compare_runs(Comparison(request, names, seeds, folder))
+    print((folder / "comparison.md").read_text(encoding="utf-8"))
+    print(f"Tables: {folder / 'comparison.csv'}, {folder / 'comparison.md'}")
+
+
+@app.command()
+def datasets() -> None:
+    """List the named data sets and where each was found."""
+    from selfsort.datasets import known_datasets
+
+    table = Table("name", "images", "size", "found", "what it is")
+    for info in known_datasets():
+        size = "x".join(str(side) for side in info.image_shape)
+        count = f"{info.n_train:,} + {info.n_test:,}"
+        table.add_row(info.name, count, size, info.found or "not yet", info.description)
+    Console().print(table)
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes."""
+    from selfsort.recipes import RECIPES
+
+    table = Table("name", "labels", "what it is")
+    for recipe in RECIPES.values():
+        table.add_row(recipe.name, recipe.labels, recipe.description)
+    Console().print(table)
+
+
+def _fail(message: str, code: int) -> None:
+    """Print one line to standard error and exit."""
+    line = " ".join(str(message).split())
+    print(f"selfsort: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Run the command line; every error a person can cause is one line."""
+    try:
+        code = app(standalone_mode=False)
+    except USAGE_ERROR as error:
+        path = error.ctx.command_path if error.ctx else "selfsort"
+        _fail(f"{error.format_message()} See '{path} --help'.", 2)
+    except NotFiniteError as error:
+        _fail(str(error), 1)
+    except SelfsortError as error:
+        _fail(str(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted.", 130)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
