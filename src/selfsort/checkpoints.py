@@ -75,10 +75,8 @@ def save(folder: Path, config: Config, arrays: Mapping[str, np.ndarray]) -> None
     """Write weights and configuration into `folder`, which is made if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_atomically(
-        folder / WEIGHTS,
-        lambda temporary: safetensors.numpy.save_file(contiguous, temporary),
-    )
+    content = safetensors.numpy.save(contiguous)
+    write_atomically(folder / WEIGHTS, lambda temporary: temporary.write_bytes(content))
     write_text(folder / CONFIG, to_json(config.model_dump()))
 
 
