@@ -10,7 +10,6 @@ import torch
 from sklearn.metrics import mutual_info_score, normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
 
-from selfsort import grouping
 from selfsort.errors import InputError, SelfsortError
 from selfsort.grouping import (
     agglomerate,
@@ -22,6 +21,8 @@ from selfsort.grouping import (
     spread,
     vote,
 )
+from selfsort.grouping import information as merging
+from selfsort.grouping import neighbours as graph
 
 
 def random_joint(seed: int, m: int) -> np.ndarray:
@@ -65,7 +66,7 @@ def kl_information(joint: np.ndarray) -> float:
     ],
 )
 def test_neighbours_are_those_of_brute_force(monkeypatch, dtype, n, p, block):
-    monkeypatch.setattr(grouping, "_product_dtype", lambda device: dtype)
+    monkeypatch.setattr(graph, "_product_dtype", lambda device: dtype)
     X = torch.randn(n, p, generator=torch.Generator().manual_seed(n)) + 1
     found = nearest_neighbours(X, 10, block=block)
     search = NearestNeighbors(n_neighbors=10, metric="cosine", algorithm="brute").fit(X.numpy())
@@ -78,7 +79,7 @@ def test_neighbours_are_those_of_brute_force(monkeypatch, dtype, n, p, block):
 
 def test_tight_clusters_for_which_bfloat16_is_too_coarse(monkeypatch):
     # Every similarity lies above 0.99, where bfloat16 has hardly more than two values.
-    monkeypatch.setattr(grouping, "_product_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(graph, "_product_dtype", lambda device: torch.bfloat16)
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(64, generator=generator) + 0.05 * torch.randn(4200, 64, generator=generator)
     unit = torch.nn.functional.normalize(X.double())
@@ -91,12 +92,12 @@ def test_tight_clusters_for_which_bfloat16_is_too_coarse(monkeypatch):
 
 
 def test_bfloat16_is_used_where_it_keeps_the_neighbours(monkeypatch):
-    monkeypatch.setattr(grouping, "_product_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(graph, "_product_dtype", lambda device: torch.bfloat16)
     generator = torch.Generator().manual_seed(0)
-    spread_out = grouping._unit_rows(torch.randn(4200, 64, generator=generator))
-    tight = grouping._unit_rows(1 + 0.05 * torch.randn(4200, 64, generator=generator))
-    assert grouping._rough_rows(spread_out, 10, -torch.inf).dtype == torch.bfloat16
-    assert grouping._rough_rows(tight, 10, -torch.inf).dtype == torch.float32
+    spread_out = graph._unit_rows(torch.randn(4200, 64, generator=generator))
+    tight = graph._unit_rows(1 + 0.05 * torch.randn(4200, 64, generator=generator))
+    assert graph._rough_rows(spread_out, 10, -torch.inf).dtype == torch.bfloat16
+    assert graph._rough_rows(tight, 10, -torch.inf).dtype == torch.float32
 
 
 def test_neighbours_are_the_same_every_time_and_equal_rows_come_in_row_order():
@@ -314,7 +315,7 @@ def test_exchange_moves_improve_on_merging_alone():
 def test_gain_of_every_move_is_the_difference_of_the_information():
     joint = random_joint(3, 7)
     classes = np.array([0, 1, 2, 0, 1, 2, 0])
-    gain = grouping._move_gain(joint, np.eye(4)[classes], classes)  # group 3 is empty
+    gain = merging._move_gain(joint, np.eye(4)[classes], classes)  # group 3 is empty
     before = kl_information(grouped(joint, classes, 4))
     for cluster, target in itertools.product(range(7), range(4)):
         moved = classes.copy()

@@ -1,0 +1,267 @@
+"""Every system of the question on MNIST: the table in `benchmarks/results/systems.md`.
+
+    python benchmarks/systems.py             # about 100 minutes on 2 cores; goes on where it was
+    python benchmarks/systems.py --only joint --only plain
+    python benchmarks/systems.py --table     # only write the tables again, from what is there
+
+Each line of the table is `selfsort train mnist …` with three seeds, a process of its own. Tiny
+networks at small batches gain nothing from a second thread: they run on one thread each, as many
+processes side by side as there are cores. The others run alone, on all cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = ROOT / "runs" / "systems"
+RESULTS = ROOT / "benchmarks" / "results"
+SEEDS = (0, 1, 2)
+NORMALISED = 1 / 0.3081**2
+
+
+@dataclass(frozen=True)
+class System:
+    """One line of the table."""
+
+    recipe: str
+    must_show: str
+    labels: str | None = None
+    small: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of its runs."""
+        return self.recipe if self.labels is None else f"{self.recipe}-{self.labels}"
+
+
+SYSTEMS = (
+    System("question", "its failure", small=True),
+    System("question-linear-output", "ablation", small=True),
+    System("question-sigmoid-output", "ablation", small=True),
+    System("question-plain-softmax", "ablation", small=True),
+    System("question-normalised-logits", "ablation", small=True),
+    System("question-all-fixed", "ablation", small=True),
+    System("plain", "MSE falls with every epoch", small=True),
+    System("features-svm", "test accuracy, next to raw pixels"),
+    System("gumbel", "matched accuracy, classes in use"),
+    System("joint", "98.13 ± 0.25 %, normalised MSE 0.667 ± 0.03", small=True),
+    System("joint-fast", "better than joint on both, in less time", small=True),
+    System("tradeoff", "accuracy against reconstruction", small=True),
+    System("sort", "≥ 97 % for each seed"),
+    System("teach", "≥ 99.3 %", labels="all"),
+    System("teach", "≥ 97.5 %", labels="100"),
+)
+
+
+def folder_of(system: System, seed: int) -> Path:
+    """Return the folder of one run."""
+    return RUNS / f"{system.name}-{seed}"
+
+
+def run(system: System, seed: int) -> None:
+    """Train once, unless that was done before."""
+    folder = folder_of(system, seed)
+    if (folder / "report.html").is_file():
+        return
+    threads = 1 if system.small else os.cpu_count()
+    command = [sys.executable, "-m", "selfsort", "train", "mnist", "--recipe", system.recipe]
+    command += ["--seed", str(seed), "--threads", str(threads), "--out", str(folder), "--force"]
+    command += [] if system.labels is None else ["--labels", system.labels]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    RUNS.mkdir(parents=True, exist_ok=True)
+    log = RUNS / f"{system.name}-{seed}.log"
+    with log.open("w") as file:
+        subprocess.run(command, check=True, cwd=ROOT, env=environment, stdout=file, stderr=file)
+    print(f"{datetime.datetime.now():%H:%M:%S} {system.name}, seed {seed}: done", flush=True)
+
+
+def run_all(systems: list[System]) -> None:
+    """Train what is missing: small systems side by side, the others alone."""
+    small = [(system, seed) for seed in SEEDS for system in systems if system.small]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda pair: run(*pair), small))
+    for seed in SEEDS:
+        for system in systems:
+            if not system.small:
+                run(system, seed)
+
+
+def results(system: System) -> list[dict]:
+    """Return the results of a system's complete runs."""
+    paths = [folder_of(system, seed) / "result.json" for seed in SEEDS]
+    return [json.loads(path.read_text()) for path in paths if path.is_file()]
+
+
+def history(system: System, seed: int) -> list[dict]:
+    """Return a run's history."""
+    lines = (folder_of(system, seed) / "history.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def spread(values: list[float | None], digits: int, factor: float = 1.0) -> str:
+    """Return mean (worst to best) of some values."""
+    known = [value * factor for value in values if value is not None]
+    if not known:
+        return "–"
+    low, high = min(known), max(known)
+    return f"{np.mean(known):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def main_table() -> list[str]:
+    """Return the table of all systems."""
+    lines = [
+        "| system | labels | test accuracy % | NMI | classes in use | test MSE in [0, 1] | "
+        "normalised MSE | training s | threads | must show |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for system in SYSTEMS:
+        found = results(system)
+        if not found:
+            continue
+        tests = [one["test"] for one in found]
+        errors = [test["reconstruction_mse"] for test in tests]
+        cells = [
+            f"`{system.recipe}`",
+            f"{found[0]['n_labels']:,}",
+            spread([test["accuracy"] for test in tests], 2, 100),
+            spread([test["nmi"] for test in tests], 3),
+            spread([test["classes_in_use"] for test in tests], 1),
+            spread(errors, 4),
+            spread(errors, 3, NORMALISED),
+            spread([one["train_seconds"] for one in found], 0),
+            str(found[0]["threads"]),
+            system.must_show,
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def epochs_table(recipe: str, columns: dict[str, tuple[str, float]]) -> list[str]:
+    """Return a table with a line an epoch, means over the seeds; columns: title to (key, factor)."""
+    system = next(system for system in SYSTEMS if system.recipe == recipe)
+    if len(results(system)) < len(SEEDS):
+        return []
+    runs = [history(system, seed) for seed in SEEDS]
+    lines = [f"| epoch | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for rows in zip(*runs, strict=True):
+        cells = [
+            f"{np.mean([row[key] * factor for row in rows]):.4f}"
+            for key, factor in columns.values()
+        ]
+        lines.append(f"| {rows[0]['epoch']} | {' | '.join(cells)} |")
+    return [f"## `{recipe}` by epoch (mean of {len(SEEDS)} seeds)", "", *lines, ""]
+
+
+def svm_lines() -> list[str]:
+    """Return what the support vector machines reached."""
+    found = [one["extra"] for one in results(System("features-svm", ""))]
+    if not found:
+        return []
+    count = found[0]["svm_images"]
+    return [
+        "## `features-svm`",
+        "",
+        f"scikit-learn's SVC (C=10, RBF) trained on {count:,} labelled images: test accuracy "
+        f"{spread([one['svm_features_test_accuracy'] for one in found], 2, 100)} % on the "
+        "autoencoder's features, "
+        f"{spread([one['svm_pixels_test_accuracy'] for one in found], 2, 100)} % on raw pixels.",
+        "",
+    ]
+
+
+def tradeoff_table() -> list[str]:
+    """Return accuracy and reconstruction at every multiplier."""
+    found = [one["extra"]["points"] for one in results(System("tradeoff", ""))]
+    if not found:
+        return []
+    lines = [
+        "| multiplier of the cross-entropy | test accuracy % | test MSE in [0, 1] |",
+        "|---|---|---|",
+    ]
+    for points in zip(*found, strict=True):
+        accuracy = spread([point["accuracy"] for point in points], 2, 100)
+        error = spread([point["reconstruction_mse"] for point in points], 4)
+        lines.append(f"| {points[0]['multiplier']} | {accuracy} | {error} |")
+    return ["## `tradeoff`", "", "![tradeoff](tradeoff.png)", "", *lines, ""]
+
+
+def all_tables() -> str:
+    """Return the whole page."""
+    origin = next(found[0] for system in SYSTEMS if (found := results(system)))
+    versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
+    header = [
+        "# Every system of the question, on MNIST",
+        "",
+        f"{datetime.date.today().isoformat()}; {origin['machine']}; {versions}. "
+        "`python benchmarks/systems.py`; mean (lowest to highest) of 3 seeds.",
+        "",
+        "Accuracy without labels is matched (Hungarian) on the test images, which no run saw. MSE "
+        "is of reconstructions clipped to [0, 1]; the normalised one is the same divided by "
+        "0.3081². Runs with one thread ran two at a time. Training seconds include the "
+        "reconstructions and the test accuracy that are shown after each epoch.",
+        "",
+    ]
+    normalised = {"MSE in [0, 1]": ("mse", 1.0), "normalised MSE": ("mse", NORMALISED)}
+    parts = [
+        *header,
+        *main_table(),
+        "",
+        *epochs_table("question", normalised),
+        *epochs_table("plain", {"MSE in [0, 1]": ("mse", 1.0)}),
+        *epochs_table(
+            "joint",
+            {
+                **normalised,
+                "cross-entropy, nats": ("classification", 1.0),
+                "test accuracy %": ("test_accuracy", 100.0),
+            },
+        ),
+        *svm_lines(),
+        *tradeoff_table(),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def write_csv() -> None:
+    """Write one line a run."""
+    columns = ("accuracy", "nmi", "ari", "classes_in_use", "reconstruction_mse")
+    with (RESULTS / "systems.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        splits = [f"{split}_{name}" for split in ("train", "test") for name in columns]
+        writer.writerow(["recipe", "n_labels", "seed", "epochs", "train_seconds", *splits])
+        for system in SYSTEMS:
+            for one in results(system):
+                figures = [one[split][name] for split in ("train", "test") for name in columns]
+                head = [one[key] for key in ("recipe", "n_labels", "seed", "epochs")]
+                writer.writerow([*head, one["train_seconds"], *figures])
+
+
+def main() -> None:
+    """Run what was asked for, then write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", action="append", help="a system's name; may be repeated")
+    parser.add_argument("--table", action="store_true", help="only write the tables")
+    arguments = parser.parse_args()
+    chosen = [s for s in SYSTEMS if not arguments.only or s.name in arguments.only]
+    if not arguments.table:
+        run_all(chosen)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "systems.md").write_text(all_tables())
+    write_csv()
+    print(f"Written: {RESULTS / 'systems.md'}")
+
+
+if __name__ == "__main__":
+    main()

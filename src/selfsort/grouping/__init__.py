@@ -1,0 +1,31 @@
+"""Neighbour graphs, and the grouping of fine clusters into classes.
+
+Many fine clusters are easier to learn than a few classes. What joins them is a graph of
+neighbouring images: the grouping that keeps the most mutual information between the groups of
+neighbours is the best one. The same graph serves votes and label spreading.
+"""
+
+from selfsort.grouping.information import (
+    Agglomeration,
+    Grouping,
+    agglomerate,
+    group,
+    joint_distribution,
+    mutual_information,
+)
+from selfsort.grouping.neighbours import nearest_neighbours
+from selfsort.grouping.pixels import pixel_features
+from selfsort.grouping.votes import spread, vote
+
+__all__ = [
+    "Agglomeration",
+    "Grouping",
+    "agglomerate",
+    "group",
+    "joint_distribution",
+    "mutual_information",
+    "nearest_neighbours",
+    "pixel_features",
+    "spread",
+    "vote",
+]
