@@ -35,6 +35,14 @@ def background_of(images: Tensor) -> Tensor:
     return border.movedim(1, 0).flatten(1).float().median(dim=1).values[:, None, None]
 
 
+def _check_range(owner: str, name: str, value: float, limit: float) -> None:
+    if not 0 <= value <= limit:
+        raise InputError(
+            f"The '{name}' parameter of {owner} must be a number from 0 to {limit}. "
+            f"Got {value!r} instead."
+        )
+
+
 class ImageTransform:
     """Random affine map, elastic bending and erasing of images ``(n, c, h, w)``.
 
@@ -45,17 +53,23 @@ class ImageTransform:
     rotation : float, default=15.0
         Largest turn to either side, in degrees, 0 to 180.
     scale : float, default=0.15
-        Largest change of width and of height, as a share, in [0, 1).
+        Largest change of width and of height, as a share, 0 to 1.
     shear : float, default=0.2
-        Largest slant: how far the top moves sideways, as a share of half the height.
+        Largest slant: how far the top moves sideways, as a share of half the height, 0 to 10.
     shift : float, default=0.1
-        Largest shift in either direction, as a share of the side.
+        Largest shift in either direction, as a share of the side, 0 to 1.
     elastic : float, default=0.06
-        Standard deviation of the bending at 4×4 control points, as a share of half the side.
+        Standard deviation of the bending at 4×4 control points, as a share of half the side, 0
+        to 1.
     erase : float, default=0.0
         Probability that a rectangle is erased, of 20 to 50 % of each side.
     background : Tensor of shape (channels, 1, 1), optional
         Colour of what lies beyond the border and of what is erased; default black.
+
+    Raises
+    ------
+    InputError
+        If a range is not within those limits.
 
     Examples
     --------
@@ -82,11 +96,7 @@ class ImageTransform:
         limits = {"rotation": 180, "scale": 1, "shear": 10, "shift": 1, "elastic": 1, "erase": 1}
         values = (rotation, scale, shear, shift, elastic, erase)
         for (name, limit), value in zip(limits.items(), values, strict=True):
-            if not 0 <= value <= limit:
-                raise InputError(
-                    f"The '{name}' parameter of ImageTransform must be a number from 0 to "
-                    f"{limit}. Got {value!r} instead."
-                )
+            _check_range("ImageTransform", name, value, limit)
         self.rotation, self.scale, self.shear = rotation, scale, shear
         self.shift, self.elastic, self.erase = shift, elastic, erase
         self.background = background
@@ -115,9 +125,9 @@ class ImageTransform:
         # Uniform in the logarithm: as often half as large as twice as large.
         scale_x = torch.exp(u[:, 1] * math.log1p(self.scale))
         scale_y = torch.exp(u[:, 2] * math.log1p(self.scale))
-        slant = u[:, 3] * self.shear
         cos, sin = torch.cos(angle), torch.sin(angle)
         aspect = self.height / self.width  # turning is rigid in pixels, not in half sides
+        slant = u[:, 3] * self.shear * aspect
         row_x = torch.stack(
             [cos * scale_x, (cos * slant - sin * aspect) * scale_x, 2 * self.shift * u[:, 4]], 1
         )
@@ -163,9 +173,14 @@ class VectorTransform:
     Parameters
     ----------
     noise : float, default=0.05
-        Standard deviation of the added normal noise, in units of the data's range.
+        Standard deviation of the added normal noise, in units of the data's range, 0 to 1.
     blank : float, default=0.1
-        Share of the features that are set to their mean over the batch, in [0, 1).
+        Share of the features that are set to their mean over the batch, 0 to 1.
+
+    Raises
+    ------
+    InputError
+        If a number is not within those limits.
 
     Examples
     --------
@@ -175,6 +190,8 @@ class VectorTransform:
     """
 
     def __init__(self, noise: float = 0.05, blank: float = 0.1) -> None:
+        _check_range("VectorTransform", "noise", noise, 1)
+        _check_range("VectorTransform", "blank", blank, 1)
         self.noise = noise
         self.blank = blank
 
@@ -199,12 +216,25 @@ def make_transform(
     shape : tuple of int
         ``(channels, height, width)`` or ``(p,)``.
     strength : float, default=1.0
-        0 leaves the images as they are.
+        From 0, which leaves the images as they are, to 10.
     erase : float, default=0.0
         Probability of erasing, for images.
     images : Tensor of shape (n, *shape)
         Images in [0, 1] from whose border the background is read.
+
+    Raises
+    ------
+    InputError
+        If `strength` or `erase` is out of range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> transform = make_transform((1, 8, 8), strength=2.0, images=torch.zeros(3, 1, 8, 8))
+    >>> transform.rotation, transform.shift
+    (30.0, 0.2)
     """
+    _check_range("make_transform", "strength", strength, 10)
     if len(shape) == 1:
         return VectorTransform(noise=0.05 * strength, blank=min(0.9, 0.1 * strength))
     background = background_of(images)

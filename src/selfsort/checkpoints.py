@@ -6,10 +6,11 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
+import pydantic_core
 import safetensors
 import safetensors.numpy
 
@@ -19,18 +20,29 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 
 
+def _rising(limits: tuple[float, float]) -> tuple[float, float]:
+    if not limits[0] < limits[1]:
+        raise pydantic_core.PydanticCustomError("rising", "Input should be two rising numbers")
+    return limits
+
+
+Range = Annotated[
+    tuple[pydantic.FiniteFloat, pydantic.FiniteFloat], pydantic.AfterValidator(_rising)
+]
+
+
 class Config(pydantic.BaseModel):
     """What `config.json` holds: everything but the arrays that is needed to rebuild a model."""
 
     model_config = pydantic.ConfigDict(extra="forbid")
 
-    format: int = 1
+    format: Literal[1] = 1
     selfsort: str
     estimator: str
     parameters: dict[str, Any]
-    input_shape: list[int] = pydantic.Field(min_length=1, max_length=3)
+    input_shape: list[pydantic.PositiveInt] = pydantic.Field(min_length=1, max_length=3)
     input_layout: str
-    input_range: tuple[float, float]
+    input_range: Range
     n_features_in: int = pydantic.Field(ge=1)
     n_classes: int = pydantic.Field(ge=0)
     style_dim: int = pydantic.Field(ge=0)
@@ -98,7 +110,8 @@ def load(folder: Path) -> tuple[Config, dict[str, np.ndarray]]:
         ) from error
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
+        # The name of an unknown field can hold anything, line breaks too.
+        where = " ".join(".".join(str(part) for part in first["loc"]).split()) or "file"
         raise InputError(
             f"{path}: not a configuration of selfsort ({where}: {first['msg']}). "
             "Train the model again, or restore the file from a copy."
@@ -106,7 +119,7 @@ def load(folder: Path) -> tuple[Config, dict[str, np.ndarray]]:
     path = folder / WEIGHTS
     try:
         arrays = safetensors.numpy.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, TypeError, safetensors.SafetensorError) as error:  # a type numpy lacks
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(
             f"{path}: cannot be read ({reason}). Train the model again, or restore the file from "

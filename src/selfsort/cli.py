@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# ruff: noqa: D406, D407, D412 - docstrings here are the text of --help
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,7 +48,10 @@ LabelsOption = Annotated[
         "with the columns file (or index) and class.",
     ),
 ]
-EpochsOption = Annotated[int | None, typer.Option("--epochs", metavar="E", min=1)]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option("--epochs", metavar="E", min=1, help="Default: what the recipe and data need."),
+]
 DeviceOption = Annotated[
     str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:1, …")
 ]
@@ -97,7 +102,12 @@ def train(
         typer.Option("--recipe", metavar="R", help="How to train: see `selfsort recipes`."),
     ] = None,
     epochs: EpochsOption = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="S", min=0)] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", metavar="S", min=0, max=2**32 - 1, help="Start of all random numbers."
+        ),
+    ] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Default: runs/DATA-RECIPE.")
     ] = None,
@@ -190,7 +200,9 @@ def compare(
     recipes: Annotated[
         str, typer.Option("--recipes", metavar="R,R,…", help="Names, separated by commas.")
     ],
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1)] = 3,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", min=1, help="Runs a recipe: seeds 0 to N - 1.")
+    ] = 3,
     labels: LabelsOption = None,
     epochs: EpochsOption = None,
     out: Annotated[
@@ -225,7 +237,12 @@ def compare(
 
 @app.command()
 def datasets() -> None:
-    """List the named data sets and where each was found."""
+    """List the named data sets and where each was found.
+
+    Example:
+
+        selfsort datasets
+    """
     from selfsort.datasets import known_datasets
 
     table = Table("name", "images", "size", "found", "what it is")
@@ -238,7 +255,12 @@ def datasets() -> None:
 
 @app.command()
 def recipes() -> None:
-    """List the recipes."""
+    """List the recipes.
+
+    Example:
+
+        selfsort recipes
+    """
     from selfsort.recipes import RECIPES
 
     table = Table("name", "labels", "what it is")
@@ -267,5 +289,13 @@ def main() -> None:
         _fail(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted.", 130)
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}. Check the path and the free space.", 1)
+    except MemoryError:
+        _fail("There is not enough memory: use fewer images, or a smaller --size.", 1)
     else:
         sys.exit(code if isinstance(code, int) else 0)

@@ -221,8 +221,10 @@ def convolutional_encoder(shape: Shape, width: int) -> tuple[nn.Sequential, int]
         if i == 0 and n_halvings > 1:
             blocks.append(_stem(widths[0], widths[1]))
         else:
-            # The last block pools, and as many of the first ones as are left to halve.
-            pool = i < n_halvings - 1 or i == n_blocks - 1
+            # The last block pools, and as many of the first ones as are left to halve; a single
+            # halving comes early, where it saves the most.
+            last = n_blocks - 1 if n_halvings > 1 else 1
+            pool = i < n_halvings - 1 or i == last
             blocks.append(_encoder_block(widths[i], widths[i + 1], pool))
     encoder = nn.Sequential(*blocks, nn.Flatten())
     with torch.no_grad():
@@ -325,7 +327,13 @@ class _RectifiedSigmoid(nn.Module):
 
 
 def _question_network(
-    name: str, shape: Shape, n_classes: int, style_dim: int, output: nn.Module
+    name: str,
+    shape: Shape,
+    n_classes: int,
+    style_dim: int,
+    output: nn.Module,
+    *,
+    normalise: bool = False,
 ) -> Network:
     height, width = _maps_size(name, shape)
     channels, n_maps = shape[0], 8 * height * width
@@ -348,7 +356,8 @@ def _question_network(
         output,
     )
     head, style = _linear(n_maps, n_classes), _linear(n_maps, style_dim)
-    return Network(encoder, nn.Identity(), head, style, decoder)
+    neck = nn.BatchNorm1d(n_maps, affine=False) if normalise else nn.Identity()
+    return Network(encoder, neck, head, style, decoder)
 
 
 @register("question")
@@ -367,6 +376,28 @@ def question_sigmoid(shape: Shape, n_classes: int, style_dim: int) -> Network:
 def question_linear(shape: Shape, n_classes: int, style_dim: int) -> Network:
     """The asker's network with a linear output, which reaches every pixel value."""
     return _question_network("question-linear", shape, n_classes, style_dim, nn.Identity())
+
+
+@register("question-normalised")
+def question_normalised(shape: Shape, n_classes: int, style_dim: int) -> Network:
+    """The asker's network with normalised features, whose logits start small."""
+    output = _RectifiedSigmoid()
+    return _question_network(
+        "question-normalised", shape, n_classes, style_dim, output, normalise=True
+    )
+
+
+@register("question-linear-normalised")
+def question_linear_normalised(shape: Shape, n_classes: int, style_dim: int) -> Network:
+    """The asker's network with normalised features and a linear output."""
+    name = "question-linear-normalised"
+    return _question_network(name, shape, n_classes, style_dim, nn.Identity(), normalise=True)
+
+
+@register("question-rectified")
+def question_rectified(shape: Shape, n_classes: int, style_dim: int) -> Network:
+    """The asker's network with a ReLU only on the output."""
+    return _question_network("question-rectified", shape, n_classes, style_dim, nn.ReLU())
 
 
 @register("plain")

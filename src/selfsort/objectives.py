@@ -149,6 +149,11 @@ class Objective:
     weights : mapping of str to float
         Multiplier of each term by its registered name; a term of weight 0 is not computed.
 
+    Raises
+    ------
+    InputError
+        If a term is not registered, a weight is negative or not finite, or all weights are 0.
+
     Examples
     --------
     >>> objective = Objective({"mse": 0.5, "classification": 0.5, "information": 0.0})
@@ -166,6 +171,11 @@ class Objective:
                     f"Got {weight!r} instead."
                 )
         self.weights = {name: float(weight) for name, weight in weights.items() if weight}
+        if not self.weights:
+            raise InputError(
+                f"There is nothing to learn: every term has weight 0 ({', '.join(weights)}). "
+                "Give at least one of them a weight above 0."
+            )
 
     def needs(self, output: str) -> bool:
         """Return whether any term reads that field of `Outputs`."""

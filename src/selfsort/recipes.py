@@ -112,13 +112,20 @@ _ALL = (
         {**_QUESTION, "bottleneck": "softmax"},
     ),
     Recipe(
+        "question-normalised-logits",
+        "The asker's model with normalised features, so that the softmax is not saturated.",
+        "AutoencoderClusterer",
+        "none",
+        {**_QUESTION, "network": "question-normalised"},
+    ),
+    Recipe(
         "question-all-fixed",
-        "The asker's model with linear output, plain softmax, normalised logits and Adam.",
+        "The asker's model with linear output, plain softmax, normalised features and Adam.",
         "AutoencoderClusterer",
         "none",
         {
             **_QUESTION,
-            "network": "question-normalised",
+            "network": "question-linear-normalised",
             "bottleneck": "softmax",
             "optimizer": "adam",
             "learning_rate": 0.001,
@@ -209,7 +216,8 @@ def get_recipe(name: str) -> Recipe:
     Traceback (most recent call last):
     selfsort.errors.InputError: There is no recipe named 'sorts'. Did you mean 'sort'? Known \
 recipes: features-svm, gumbel, joint, joint-fast, plain, question, question-all-fixed, \
-question-linear-output, question-plain-softmax, question-sigmoid-output, sort, teach, tradeoff.
+question-linear-output, question-normalised-logits, question-plain-softmax, \
+question-sigmoid-output, sort, teach, tradeoff.
     """
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)

@@ -24,7 +24,8 @@ SECTIONS = (
     (
         "prototypes",
         "What each class looks like",
-        "The decoder's picture of each class, with the class's mean style.",
+        "The decoder's picture of each class, with the class's mean style. The number counts "
+        "training images.",
         "One picture for each class: the decoder's prototype of it.",
     ),
     (
@@ -56,7 +57,7 @@ SECTIONS = (
     (
         "epochs",
         "The same images after each epoch",
-        "Top: the images. Below: their reconstructions while the network learned.",
+        "Top: the images. Below: their reconstructions after each epoch that trained the decoder.",
         "Ten images, and below them one row of reconstructions for each epoch.",
     ),
 )
@@ -117,15 +118,18 @@ def write_report(folder: Path) -> Path:
     """
     folder = Path(folder)
     result = _read_result(folder)
+    history = _read_history(folder)
     pictures, sheets = _read_pictures(folder)
     page = _environment().get_template("report.html")
     html = page.render(
         result=result,
-        summary=_summary(result),
+        summary=_summary(result, history),
         assumptions=_assumptions(result),
         sets=[(name, result[name]) for name in ("train", "test") if result.get(name)],
         figures=FIGURES,
-        stages=_stages(result, _read_history(folder)),
+        stages=_stages(result, history),
+        extra=_scalars(result.get("extra") or {}),
+        points=_points(result),
         origin=_origin(result),
         pictures=pictures,
         sheets=sheets,
@@ -238,10 +242,12 @@ def _picture(png: bytes, title: str, caption: str, alt: str) -> Picture:
 # What the page says
 
 
-def _summary(result: Mapping[str, Any]) -> list[str]:
+def _summary(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> list[str]:
     sentences = [_what_was_done(result), _how_well(result), _how_close(result)]
     if result.get("interrupted"):
         sentences.append("The training was stopped early: these figures are what it had learned.")
+        if not any(name in row for row in history for name in ("mse", "bce")):
+            sentences.append("It had not begun to learn to rebuild images: the pictures show that.")
     unused = _unused_classes(result)
     if unused:
         sentences.append(unused)
@@ -348,6 +354,23 @@ def _origin(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
     return [(name, _value(value)) for name, value in rows if value not in (None, "")]
+
+
+def _scalars(extra: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in extra.items() if not isinstance(value, list | dict)}
+
+
+def _points(result: Mapping[str, Any]) -> list[list[str]]:
+    """Return the lines of the table of multipliers."""
+    points = (result.get("extra") or {}).get("points") or []
+    return [
+        [
+            _value(point["multiplier"]),
+            _percent(point["accuracy"]),
+            _decimal(point["reconstruction_mse"]),
+        ]
+        for point in points
+    ]
 
 
 # Numbers as people write them

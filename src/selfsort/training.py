@@ -311,8 +311,14 @@ def train_step(
     outputs.targets = None if feed.targets is None else feed.targets[index.to(device)]
     means = {name: values.mean() for name, values in objective(outputs).items()}
     loss = sum(objective.weights[name] * mean for name, mean in means.items())
+    assert isinstance(loss, Tensor)  # noqa: S101 - an objective has at least one term
+    if not loss.requires_grad:
+        raise InputError(
+            f"Nothing can be learned in stage '{fit.stage}': its terms ({', '.join(means)}) do "
+            "not depend on the parts that train. Change the 'phases' parameter."
+        )
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[union-attr]
+    loss.backward()
     optimizer.step()
     return {name: mean.detach() for name, mean in means.items()}
 

@@ -138,7 +138,6 @@ class Autoencoder(BaseAutoencoder):
         self._validate_params()
         with self._fitting(X, y, n_classes=0) as data:
             feed = Feed(data, self._transform(data))
-            weights = {self.reconstruction: self.reconstruction_weight}
-            self._train("fit", weights, feed, self._settings(len(data)))
+            self._train("fit", self._weights(), feed, self._settings(len(data)))
             self._measure_style(data)
         return self

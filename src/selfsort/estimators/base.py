@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.callback import CallbackContext, CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
 
 from selfsort import training
@@ -102,17 +102,15 @@ class BaseAutoencoder(
 
     def _check_inputs(self, X: Any, *, reset: bool) -> np.ndarray:
         """Return inputs ``(n, channels, height, width)`` or ``(n, p)``, remembering the shape."""
-        if getattr(X, "ndim", 2) in (3, 4):
-            inputs = as_images(X)
-            n_features = int(np.prod(inputs.shape[1:]))
-            if reset:
-                self.n_features_in_ = n_features
-                self._drop("feature_names_in_")
-        else:
-            dtype = np.uint8 if getattr(X, "dtype", None) == np.uint8 else np.float32
-            flat = validate_data(self, X, reset=reset, dtype=dtype)
+        if _dimensions(X) == 2:
             shape = self.image_shape if reset else self._flat_image_shape()
+            flat = self._check_flat(X, reset=reset)
             inputs = as_images(flat, image_shape=None if shape is None else tuple(shape))
+        else:
+            inputs = as_images(_at_least_rows(X))
+            if reset:
+                self.n_features_in_ = int(np.prod(inputs.shape[1:]))
+                self._drop("feature_names_in_")
         if reset:
             self.input_shape_ = tuple(int(side) for side in inputs.shape[1:])
             self.input_layout_ = _layout_of(X)
@@ -123,6 +121,16 @@ class BaseAutoencoder(
                 f"was fitted on {_written(self.input_shape_)}: resize them first."
             )
         return inputs
+
+    def _check_flat(self, X: Any, *, reset: bool) -> np.ndarray:
+        """Return rows as scikit-learn checks them; `as_images` then checks their numbers."""
+        try:
+            return validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)
+        except ValueError as error:
+            hint = ""
+            if not reset and np.shape(X) == self.input_shape_[-2:]:
+                hint = " Give a single image as X[None]."
+            raise InputError(f"{error}{hint}") from error
 
     def _flat_image_shape(self) -> tuple[int, ...] | None:
         """Return the shape that flat rows have as images, channels last; None for vectors."""
@@ -159,9 +167,11 @@ class BaseAutoencoder(
             torch.manual_seed(seed)
             self.model_ = self._make_model(n_classes)
             data = self._data(inputs)
+            self._check_training()
             # Whatever can be wrong with the input was found by now: callbacks may start to write.
             self._context = self._init_callback_context(max_subtasks=None)
             self._context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            self._given = {"X": X, "y": y}
             self._generator = torch.Generator().manual_seed(seed)
             self._started = time.perf_counter()
             try:
@@ -169,8 +179,16 @@ class BaseAutoencoder(
                 self.fit_seconds_ = time.perf_counter() - self._started
                 self._context.call_on_fit_task_end(estimator=self, X=X, y=y)
             finally:
-                self._drop("_generator", "_context", "_started")
+                self._drop("_generator", "_context", "_started", "_given")
         self.n_epochs_ = len(self.history_)
+
+    def _weights(self) -> dict[str, float]:
+        """Return the multiplier of each term that the parameters ask for."""
+        return {self.reconstruction: self.reconstruction_weight}
+
+    def _check_training(self) -> None:
+        Objective(self._weights())
+        training.check_phases(() if self.phases is None else self.phases)
 
     def _check_count(self, n_images: int, n_classes: int) -> None:
         if n_images < 2:
@@ -244,7 +262,10 @@ class BaseAutoencoder(
         if self.stopped_:
             return
         with self._stage(name) as context:
-            bridge = _CallbackBridge(self, context, name, len(training.parts_by_epoch(settings)))
+            # A stage of information alone learns fine clusters: no class can be predicted yet.
+            usable = set(weights) != {"information"}
+            n_epochs = len(training.parts_by_epoch(settings))
+            bridge = _CallbackBridge(self, context, name, n_epochs, usable)
             fit = Fit(
                 self.model_,
                 Objective(weights),
@@ -319,13 +340,7 @@ class BaseAutoencoder(
         images : ndarray, float32
         """
         check_is_fitted(self, "model_")
-        latent = np.asarray(X, dtype=np.float32)
-        if latent.ndim != 2 or latent.shape[1] not in self._latent_widths():
-            widths = " or ".join(str(width) for width in self._latent_widths())
-            raise InputError(
-                f"X must be of shape (n, {widths}) to be decoded, got {_written(latent.shape)}."
-            )
-        latent = self._with_style(latent)
+        latent = self._with_style(self._check_latent(X))
         with torch.inference_mode(), threads(self.n_threads):
             parts = [
                 self.model_.network.decode(torch.from_numpy(latent[i : i + PREDICT_BATCH]).to(
@@ -333,6 +348,20 @@ class BaseAutoencoder(
                 for i in range(0, len(latent), PREDICT_BATCH)
             ]
         return self._to_layout(torch.cat(parts).cpu().numpy())
+
+    def _check_latent(self, X: Any) -> np.ndarray:
+        if _dimensions(X) != 2 or np.shape(X)[1] not in self._latent_widths():
+            widths = " or ".join(str(width) for width in self._latent_widths())
+            raise InputError(
+                f"X must be of shape (n, {widths}) to be decoded, got {_written(np.shape(X))}."
+            )
+        try:
+            latent = check_array(X, dtype=np.float32, ensure_all_finite=False)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        if not np.isfinite(latent).all():
+            raise InputError("X has NaN or infinity: give finite latents, as transform does.")
+        return latent
 
     def _latent_widths(self) -> tuple[int, ...]:
         return (self._n_features_out,)
@@ -421,15 +450,26 @@ class BaseAutoencoder(
 
 
 class _CallbackBridge:
-    """Tell scikit-learn's callbacks of a training stage's epochs and steps."""
+    """Tell scikit-learn's callbacks of a training stage's epochs and steps.
+
+    The end of an epoch comes with X, y and an estimator that can predict, where the stage gives
+    one, and without metadata, which scikit-learn's ScoringMonitor would pass to its scorer. The
+    epoch's row is the last one of the estimator's ``history_``.
+    """
 
     def __init__(
-        self, estimator: BaseAutoencoder, stage: CallbackContext, name: str, n_epochs: int
+        self,
+        estimator: BaseAutoencoder,
+        stage: CallbackContext,
+        name: str,
+        n_epochs: int,
+        usable: bool,
     ) -> None:
         self.estimator = estimator
         self.stage = stage
         self.name = name
         self.n_epochs = n_epochs
+        self.usable = usable
         self.epoch: CallbackContext | None = None
 
     def _begin_epoch(self) -> CallbackContext:
@@ -457,16 +497,31 @@ class _CallbackBridge:
             self.epoch = self._begin_epoch()
         stop = self.epoch.call_on_fit_task_end(
             estimator=self.estimator,
-            metadata=row,
-            reconstruction_attributes=self.estimator._fitted_attributes,
+            **self.estimator._given,
+            reconstruction_attributes=self.estimator._fitted_attributes if self.usable else None,
         )
         self.epoch = None
         return stop
 
 
+def _dimensions(X: Any) -> int:
+    try:
+        return np.ndim(X)
+    except ValueError:  # rows of different lengths: the check of flat rows says so
+        return 2
+
+
+def _at_least_rows(X: Any) -> Any:
+    if _dimensions(X) < 2:
+        raise InputError(
+            f"X has shape {np.shape(X)}: give (n, height, width), or flat rows. Reshape your data "
+            "with X.reshape(1, -1) if it is a single row."
+        )
+    return X
+
+
 def _layout_of(X: Any) -> str:
-    dimensions = getattr(X, "ndim", 2)
-    return {3: "nhw", 4: "nhwc"}.get(dimensions, "flat")
+    return {3: "nhw", 4: "nhwc"}.get(_dimensions(X), "flat")
 
 
 def _range_of(inputs: np.ndarray) -> tuple[float, float]:

@@ -161,6 +161,11 @@ device, n_threads, random_state
         labels = column_or_1d(y, warn=True)
         if len(labels) == 0:
             raise InputError("y has 0 labels: give one label for each image.")
+        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+            raise InputError(
+                "y has NaN or infinity: mark images without a label by a finite number such as "
+                "-1, and give it as unlabeled=-1."
+            )
         known = np.ones(len(labels), dtype=bool)
         if self.unlabeled is not None:
             known = labels != self.unlabeled
@@ -173,7 +178,7 @@ device, n_threads, random_state
         self.classes_, inverse = np.unique(labels[known], return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(
-                f"y has one class only ({self.classes_[0]!r}): a classifier needs at least 2 "
+                f"y has one class only ({self.classes_[0]}): a classifier needs at least 2 "
                 "classes."
             )
         index = np.full(len(labels), -1)
@@ -182,18 +187,20 @@ device, n_threads, random_state
 
     def _fit_direct(self, data: Data, index: np.ndarray) -> None:
         targets = np.eye(len(self.classes_), dtype=np.float32)[index] * (index >= 0)[:, None]
-        weights = {
-            self.reconstruction: self.reconstruction_weight,
+        on_device = torch.from_numpy(targets.astype(np.float32)).to(self.device_)
+        feed = Feed(data, self._transform(data), targets=on_device)
+        self._train("fit", self._weights(), feed, self._settings(len(data)))
+
+    def _weights(self) -> dict[str, float]:
+        return super()._weights() | {
             "classification": self.classification_weight,
             "information": self.information_weight,
         }
-        on_device = torch.from_numpy(targets.astype(np.float32)).to(self.device_)
-        feed = Feed(data, self._transform(data), targets=on_device)
-        self._train("fit", weights, feed, self._settings(len(data)))
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the label of each image, ``(n,)``."""
-        return self.classes_[self._codes(X).argmax(1)]
+        index = self._codes(X).argmax(1)
+        return self.classes_[index]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return each image's distribution over `classes_`, ``(n, n_classes)``."""

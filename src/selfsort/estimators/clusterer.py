@@ -151,11 +151,13 @@ n_threads, random_state
         return self
 
     def _fit_direct(self, data: Any) -> None:
-        weights = {
-            self.reconstruction: self.reconstruction_weight,
-            "information": self.information_weight,
-        }
-        self._train("fit", weights, Feed(data, self._transform(data)), self._settings(len(data)))
+        feed = Feed(data, self._transform(data))
+        self._train("fit", self._weights(), feed, self._settings(len(data)))
+
+    def _weights(self) -> dict[str, float]:
+        if self.method == "sort":
+            return {self.reconstruction: 1.0}
+        return super()._weights() | {"information": self.information_weight}
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the class 0..n_classes-1 of each image, ``(n,)``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +17,40 @@ from selfsort.estimators.autoencoder import Autoencoder
 from selfsort.estimators.base import BaseAutoencoder, resolve_device
 from selfsort.estimators.classifier import AutoencoderClassifier
 from selfsort.estimators.clusterer import AutoencoderClusterer
+from selfsort.training import Data, Model
 from selfsort.version import __version__
 
 ESTIMATORS: dict[str, type[BaseAutoencoder]] = {
     cls.__name__: cls for cls in (Autoencoder, AutoencoderClusterer, AutoencoderClassifier)
 }
+LAYOUTS = {"nhw": 3, "nhwc": 3, "flat": 1}
+"""Layouts of the inputs, and the fewest sides that one input has in them."""
+
+PREFIX = "model."
 
 
 def _plain(value: Any) -> Any:
     """Return a parameter as JSON can hold it; a RandomState, which cannot be held, as None."""
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, tuple | list):
+        return [_plain(member) for member in value]
     if isinstance(value, np.random.RandomState):
         return None
     return value
+
+
+def _plain_parameters(estimator: BaseAutoencoder) -> dict[str, Any]:
+    parameters = {name: _plain(value) for name, value in estimator.get_params().items()}
+    for name, value in parameters.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"The '{name}' parameter of {type(estimator).__name__} cannot be saved: JSON does "
+                f"not hold {value!r}. Use a plain number or text. Nothing was written."
+            ) from error
+    return parameters
 
 
 def save_estimator(estimator: BaseAutoencoder, folder: Path) -> None:
@@ -40,7 +62,7 @@ def save_estimator(estimator: BaseAutoencoder, folder: Path) -> None:
     config = checkpoints.Config(
         selfsort=__version__,
         estimator=type(estimator).__name__,
-        parameters={name: _plain(value) for name, value in estimator.get_params().items()},
+        parameters=_plain_parameters(estimator),
         input_shape=list(estimator.input_shape_),
         input_layout=estimator.input_layout_,
         input_range=estimator.input_range_,
@@ -51,7 +73,7 @@ def save_estimator(estimator: BaseAutoencoder, folder: Path) -> None:
         feature_names=None if names is None else list(names),
     )
     arrays = {
-        f"model.{name}": tensor.cpu().numpy()
+        f"{PREFIX}{name}": tensor.cpu().numpy()
         for name, tensor in estimator.model_.state_dict().items()
     }
     if means is not None:
@@ -89,45 +111,123 @@ def load_estimator(folder: str | Path) -> BaseAutoencoder:
     config, arrays = checkpoints.load(folder)
     if config.estimator not in ESTIMATORS:
         raise unknown_name("estimator", config.estimator, ESTIMATORS)
-    cls = ESTIMATORS[config.estimator]
     try:
-        estimator = cls(**config.parameters)
-        estimator._validate_params()
-        _restore(estimator, config, arrays)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        return _restored(config, arrays)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
         raise InputError(
             f"{folder}: weights and configuration do not fit together ({reason}). Train the model "
             "again, or restore both files from a copy."
         ) from error
+
+
+def _restored(config: checkpoints.Config, arrays: dict[str, np.ndarray]) -> BaseAutoencoder:
+    estimator = _made(config)
+    _check_config(config)
+    _set_attributes(estimator, config)
+    model = estimator._make_model(config.n_classes)
+    weights = {
+        name.removeprefix(PREFIX): array
+        for name, array in arrays.items()
+        if name.startswith(PREFIX)
+    }
+    _check_weights(model, weights)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    estimator.model_ = model.eval()
+    _check_style_width(estimator, config)
+    if config.n_classes:
+        shape = (config.n_classes, config.style_dim)
+        estimator.style_means_ = _array(arrays, "style_means", shape).astype(np.float32)
+    if isinstance(estimator, AutoencoderClusterer):
+        estimator.labels_ = _array(arrays, "labels", None)
     return estimator
 
 
-def _restore(
-    estimator: Any, config: checkpoints.Config, arrays: dict[str, np.ndarray]
-) -> None:
-    estimator.device_ = resolve_device("auto")
+def _made(config: checkpoints.Config) -> Any:
+    """Return the unfitted estimator, its parameters checked."""
+    cls = ESTIMATORS[config.estimator]
+    known = cls._get_param_names()
+    for name in config.parameters:
+        if name not in known:
+            raise unknown_name("parameter", name, known)
+    estimator = cls(**config.parameters)
+    estimator._validate_params()
+    return estimator
+
+
+def _check_config(config: checkpoints.Config) -> None:
+    """Raise where the numbers of the configuration contradict each other."""
+    if config.input_layout not in LAYOUTS:
+        raise unknown_name("layout", config.input_layout, LAYOUTS)
+    facts = {
+        "input_shape": len(config.input_shape) in {1, 3},
+        "input_layout": len(config.input_shape) >= LAYOUTS[config.input_layout],
+        "n_features_in": config.n_features_in == math.prod(config.input_shape),
+        "n_classes": (config.n_classes > 0) == (config.estimator != "Autoencoder"),
+        "classes": _count(config.classes)
+        == (config.n_classes if config.estimator == "AutoencoderClassifier" else None),
+        "feature_names": _count(config.feature_names) in {None, config.n_features_in},
+    }
+    wrong = [name for name, holds in facts.items() if not holds]
+    if wrong:
+        raise InputError(f"{wrong[0]} of the configuration contradicts the rest of it")
+
+
+def _count(values: list[Any] | None) -> int | None:
+    return None if values is None else len(values)
+
+
+def _set_attributes(estimator: Any, config: checkpoints.Config) -> None:
+    estimator.device_ = _device(estimator.device)
     estimator.input_shape_ = tuple(config.input_shape)
     estimator.input_layout_ = config.input_layout
     estimator.input_range_ = tuple(config.input_range)
     estimator.n_features_in_ = config.n_features_in
-    estimator.style_width_ = config.style_dim
     estimator.history_ = []
     if config.classes is not None:
         estimator.classes_ = np.array(config.classes)
     if config.feature_names is not None:
         estimator.feature_names_in_ = np.array(config.feature_names, dtype=object)
-    if "style_means" in arrays:
-        estimator.style_means_ = arrays["style_means"]
-    if "labels" in arrays:
-        estimator.labels_ = arrays["labels"]
-    model = estimator._make_model(config.n_classes)
-    prefix = "model."
-    model.load_state_dict(
-        {
-            name[len(prefix) :]: torch.from_numpy(array)
-            for name, array in arrays.items()
-            if name.startswith(prefix)
-        }
-    )
-    estimator.model_ = model.eval()
+
+
+def _device(device: str) -> torch.device:
+    """Return the device that was asked for, or what there is on this machine."""
+    try:
+        return resolve_device(device)
+    except InputError:
+        return resolve_device("auto")
+
+
+def _check_weights(model: Model, weights: dict[str, np.ndarray]) -> None:
+    # A single number may have been written as an array of one.
+    wanted = {name: tuple(tensor.shape) or (1,) for name, tensor in model.state_dict().items()}
+    for name in [*wanted, *weights]:
+        if name not in weights:
+            raise InputError(f"the weights lack {name}")
+        if name not in wanted:
+            raise InputError(f"the network has no {name}")
+        shape = np.atleast_1d(weights[name]).shape
+        if shape != wanted[name]:
+            raise InputError(
+                f"{name} has shape {shape} in the weights and {wanted[name]} by the "
+                "configuration"
+            )
+
+
+def _check_style_width(estimator: Any, config: checkpoints.Config) -> None:
+    estimator._measure_style(Data(torch.zeros(2, *config.input_shape, device=estimator.device_)))
+    if estimator.style_width_ != config.style_dim:
+        raise InputError(
+            f"style_dim is {config.style_dim} in the configuration, but the network's style has "
+            f"width {estimator.style_width_}"
+        )
+
+
+def _array(
+    arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...] | None
+) -> np.ndarray:
+    if name not in arrays:
+        raise InputError(f"the weights lack {name}")
+    if shape is not None and arrays[name].shape != shape:
+        raise InputError(f"{name} has shape {arrays[name].shape} instead of {shape}")
+    return arrays[name]

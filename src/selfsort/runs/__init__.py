@@ -1,0 +1,7 @@
+"""Runs: one training in one folder, and what is done with it afterwards."""
+
+from selfsort.runs.comparing import Comparison, compare
+from selfsort.runs.predicting import predict_to_csv
+from selfsort.runs.training import Request, train
+
+__all__ = ["Comparison", "Request", "compare", "predict_to_csv", "train"]

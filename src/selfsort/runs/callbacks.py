@@ -1,0 +1,220 @@
+"""What a run hangs on scikit-learn's callbacks: progress, history, pictures, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from sklearn.callback import CallbackContext
+
+from selfsort.objectives import RECONSTRUCTION_TERMS
+from selfsort.recipes import MEAN, STD
+from selfsort.runs.folder import make_empty
+
+Row = dict[str, Any]
+
+
+class Callback:
+    """A scikit-learn callback that does nothing yet."""
+
+    def setup(self, estimator: Any, context: CallbackContext) -> None:
+        """Begin a fit."""
+
+    def teardown(self, estimator: Any, context: CallbackContext) -> None:
+        """End a fit, whether it succeeded or not."""
+
+    def on_fit_task_begin(
+        self, estimator: Any, context: CallbackContext, *, metadata: Row | None = None
+    ) -> None:
+        """Begin a stage, an epoch or some steps."""
+
+    def on_fit_task_end(
+        self, estimator: Any, context: CallbackContext, *, metadata: Row | None = None
+    ) -> bool:
+        """End a stage, an epoch or some steps; return whether to stop."""
+        return False
+
+
+def row_in_words(row: Row, *, normalised: bool = False) -> str:
+    """Return one line that tells of an epoch.
+
+    Examples
+    --------
+    >>> row_in_words({"stage": "fit", "epoch": 2, "n_epochs": 9, "mse": 0.0633, "seconds": 4.2,
+    ...     "loss": 0.0633, "images_per_second": 1234.5}, normalised=True)
+    'fit 2/9: mse 0.06330 (normalised 0.6668), 1,234 images/s, 4 s'
+    """
+    known = ("stage", "epoch", "n_epochs", "seconds", "loss", "images_per_second")
+    terms = []
+    for name, value in row.items():
+        if name in known:
+            continue
+        if name == "test_accuracy":
+            terms.append(f"test accuracy {100 * value:.2f} %")
+        elif name == "mse" and normalised:
+            terms.append(f"mse {value:.5f} (normalised {value / STD**2:.4f})")
+        else:
+            terms.append(f"{name} {value:.5f}")
+    return (
+        f"{row['stage']} {row['epoch']}/{row['n_epochs']}: {', '.join(terms)}, "
+        f"{row['images_per_second']:,.0f} images/s, {row['seconds']:.0f} s"
+    )
+
+
+class Watch(Callback):
+    """After every epoch: write the history, keep ten reconstructions, score, say so.
+
+    Reconstructions are kept of the epochs that learn to rebuild images: before those, the
+    decoder has learned nothing, and may not even fit the codes.
+
+    Parameters
+    ----------
+    folder : Path
+        Emptied of an earlier run once the fit begins, when all input was found good; each epoch's
+        row is then appended to its ``history.jsonl`` at once.
+    samples : ndarray
+        The images that are rebuilt after every epoch.
+    test_accuracy : callable or None
+        From the estimator to its accuracy on the test images; only for fits with labels, and
+        only to be shown: nothing is chosen by it.
+    say : callable
+        Shows one line.
+    stage : str, default=""
+        Where the run fits several times: the name of this fit, in place of the stage's.
+    fresh : bool, default=True
+        False for the later fits of one run, which go on with its history.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        samples: np.ndarray,
+        test_accuracy: Callable[[Any], float] | None,
+        say: Callable[[str], None],
+        stage: str = "",
+        fresh: bool = True,
+    ) -> None:
+        self.stage = stage
+        self.fresh = fresh
+        self.folder = folder
+        self.samples = samples
+        self.test_accuracy = test_accuracy
+        self.say = say
+        self.rows: list[Row] = []
+        self.pictures: list[np.ndarray] = []
+        self.labels: list[str] = []
+
+    def setup(self, estimator: Any, context: CallbackContext) -> None:
+        if self.fresh:
+            make_empty(self.folder)
+
+    def on_fit_task_end(
+        self,
+        estimator: Any,
+        context: CallbackContext,
+        *,
+        metadata: Row | None = None,
+        fitted_estimator: Any = None,
+    ) -> bool:
+        if context.task_name != "epoch":
+            return False
+        row = dict(estimator.history_[-1])
+        row["stage"] = self.stage or row["stage"]
+        rebuilds = any(name in row for name in RECONSTRUCTION_TERMS)
+        # While fine clusters are learned, the network's outputs are not the classes yet.
+        if self.test_accuracy is not None and (rebuilds or "classification" in row):
+            row["test_accuracy"] = self.test_accuracy(fitted_estimator)
+        self.rows.append(row)
+        with (self.folder / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        if rebuilds:
+            self.pictures.append(np.clip(fitted_estimator._pixels(self.samples), 0, 1))
+            self.labels.append(f"{row['stage']} {row['epoch']}")
+        self.say(row_in_words(row, normalised=(estimator.mean, estimator.std) == (MEAN, STD)))
+        return False
+
+
+class Bars(Callback):
+    """A live bar for the epoch in progress, and one for the stage."""
+
+    def __init__(self, console: Console) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self.task: TaskID | None = None
+
+    def setup(self, estimator: Any, context: CallbackContext) -> None:
+        self.progress.start()
+
+    def teardown(self, estimator: Any, context: CallbackContext) -> None:
+        self.progress.stop()
+
+    def _start(self, description: str, total: float | None) -> None:
+        if self.task is not None:
+            self.progress.remove_task(self.task)
+        self.task = self.progress.add_task(description, total=total)
+
+    def on_fit_task_begin(
+        self, estimator: Any, context: CallbackContext, *, metadata: Row | None = None
+    ) -> None:
+        if context.task_name == "epoch":
+            self._start(f"{(metadata or {})['stage']}, epoch {context.task_id + 1}", None)
+        elif context.task_name != "steps" and context.parent is not None:
+            self._start(context.task_name, None)
+
+    def on_fit_task_end(
+        self, estimator: Any, context: CallbackContext, *, metadata: Row | None = None
+    ) -> bool:
+        if context.task_name == "steps" and self.task is not None and metadata is not None:
+            self.progress.update(self.task, completed=metadata["step"], total=metadata["n_steps"])
+        return False
+
+
+class StopOnInterrupt(Callback):
+    """The first Ctrl-C ends the training at the next step; a second one ends the program."""
+
+    def __init__(self, messages: IO[str]) -> None:
+        self.messages = messages
+        self.interrupted = False
+        self._before: Any = None
+
+    def setup(self, estimator: Any, context: CallbackContext) -> None:
+        self._before = signal.signal(signal.SIGINT, self._interrupt)
+
+    def teardown(self, estimator: Any, context: CallbackContext) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _interrupt(self, number: int, frame: types.FrameType | None) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        print(
+            "Interrupted: ending with what was learned so far (Ctrl-C again: at once).",
+            file=self.messages,
+        )
+
+    def on_fit_task_end(
+        self, estimator: Any, context: CallbackContext, *, metadata: Row | None = None
+    ) -> bool:
+        return self.interrupted

@@ -1,0 +1,225 @@
+"""Every registered bottleneck, and each one's numbers against independent ones."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from scipy.stats import gumbel_r, kstest
+
+from selfsort.bottlenecks import (
+    BOTTLENECKS,
+    Gumbel,
+    RectifiedSoftmax,
+    Softmax,
+    StraightThrough,
+    gumbel_noise,
+    make_bottleneck,
+)
+from selfsort.errors import InputError
+
+everything = pytest.mark.parametrize("name", sorted(BOTTLENECKS))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def logits_of(n: int = 40, n_classes: int = 5, size: float = 2.0) -> torch.Tensor:
+    return size * torch.randn(n, n_classes, generator=seeded(7))
+
+
+# Everything registered
+
+
+@everything
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(1, 2), (3, 10), (5, 1), (0, 4)])
+def test_rows_are_distributions(name, training, progress, shape):
+    code = make_bottleneck(name).train(training)(logits_of(*shape), progress, seeded())
+    assert code.shape == shape
+    assert code.dtype == torch.float32
+    assert (code >= 0).all()
+    np.testing.assert_allclose(code.sum(1).numpy(), 1, atol=1e-6)
+
+
+@everything
+@pytest.mark.parametrize("training", [True, False])
+def test_extreme_logits_give_finite_codes_and_gradients(name, training):
+    logits = torch.tensor([[1e4, -1e4, 0.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    code = make_bottleneck(name).train(training)(logits, 1.0, seeded())
+    (code * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert torch.isfinite(code).all()
+    assert torch.isfinite(logits.grad).all()
+
+
+@everything
+@pytest.mark.parametrize("training", [True, False])
+def test_the_gradient_flows_and_moving_all_logits_of_a_row_changes_nothing(name, training):
+    logits = logits_of().abs().requires_grad_()  # above 0, where no ReLU stops the gradient
+    code = make_bottleneck(name).train(training)(logits, 0.5, seeded())
+    (code * torch.arange(5.0)).sum().backward()
+    assert (logits.grad.abs().sum(1) > 1e-3).all()
+    np.testing.assert_allclose(logits.grad.sum(1).numpy(), 0, atol=1e-5)
+
+
+@everything
+def test_evaluation_draws_nothing_and_does_not_depend_on_progress(name):
+    bottleneck, generator = make_bottleneck(name).eval(), seeded()
+    before = generator.get_state(), torch.get_rng_state()
+    codes = [bottleneck(logits_of(), progress, generator) for progress in (0.0, 0.3, 1.0)]
+    assert torch.equal(generator.get_state(), before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert torch.equal(codes[0], codes[1])
+    assert torch.equal(codes[0], codes[2])
+    assert torch.equal(codes[0].argmax(1), logits_of().argmax(1))
+
+
+@everything
+def test_the_generator_alone_decides_the_noise(name):
+    bottleneck = make_bottleneck(name)
+    first = bottleneck(logits_of(), 0.5, seeded(1))
+    before = torch.get_rng_state()
+    again = bottleneck(logits_of(), 0.5, seeded(1))
+    assert torch.equal(first, again)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@everything
+def test_rows_do_not_depend_on_each_other(name):
+    bottleneck, logits = make_bottleneck(name).eval(), logits_of()
+    rows = torch.cat([bottleneck(row[None]) for row in logits])
+    np.testing.assert_allclose(rows.detach().numpy(), bottleneck(logits).numpy(), atol=1e-6)
+
+
+@everything
+def test_a_bottleneck_has_no_weights(name):
+    assert not make_bottleneck(name).state_dict()
+    assert make_bottleneck(name).name == name
+
+
+def test_an_unknown_name_lists_all_registered():
+    with pytest.raises(InputError) as error:
+        make_bottleneck("softmx")
+    assert str(error.value) == (
+        "There is no bottleneck named 'softmx'. Did you mean 'softmax'? "
+        f"Known bottlenecks: {', '.join(sorted(BOTTLENECKS))}."
+    )
+
+
+# Each one's numbers
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
+def test_softmax_is_that_of_scipy(temperature):
+    found = Softmax(temperature)(logits_of().double())
+    expected = softmax(logits_of().double().numpy() / temperature, axis=1)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+
+
+def test_rectified_softmax_knows_no_negative_logit():
+    logits = logits_of().double().requires_grad_()
+    code = RectifiedSoftmax()(logits)
+    expected = softmax(np.maximum(logits.detach().numpy(), 0), axis=1)
+    np.testing.assert_allclose(code.detach().numpy(), expected, rtol=1e-12)
+    (code * torch.arange(5.0)).sum().backward()
+    assert (logits.grad[logits < 0] == 0).all()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_straight_through_is_one_hot_with_the_gradient_of_softmax(temperature):
+    weights = torch.randn(40, 5, generator=seeded(3), dtype=torch.float64)
+    hard, soft = (logits_of().double().requires_grad_() for _ in range(2))
+    code = StraightThrough(temperature)(hard)
+    (code * weights).sum().backward()
+    (torch.softmax(soft / temperature, 1) * weights).sum().backward()
+    assert code.tolist() == np.eye(5)[logits_of().argmax(1).numpy()].tolist()
+    np.testing.assert_allclose(hard.grad.numpy(), soft.grad.numpy(), rtol=1e-12, atol=1e-15)
+
+
+def test_straight_through_takes_the_first_of_equal_logits():
+    assert StraightThrough()(torch.zeros(2, 3)).tolist() == [[1, 0, 0], [1, 0, 0]]
+
+
+def test_gumbel_noise_has_the_standard_gumbel_distribution():
+    n = 200_000
+    noise = gumbel_noise(torch.zeros(n), seeded()).double().numpy()
+    deviation = math.pi / math.sqrt(6)
+    assert noise.mean() == pytest.approx(0.5772156649, abs=4 * deviation / math.sqrt(n))
+    assert noise.std() == pytest.approx(deviation, rel=0.01)
+    assert kstest(noise[:20_000], gumbel_r.cdf).pvalue > 0.01
+
+
+def test_gumbel_noise_follows_shape_and_type_of_the_logits():
+    like = torch.zeros(3, 4, dtype=torch.float64)
+    noise = gumbel_noise(like, seeded())
+    assert noise.shape == like.shape
+    assert noise.dtype == torch.float64
+    assert torch.equal(noise.float(), gumbel_noise(torch.zeros(3, 4), seeded()))
+
+
+@pytest.mark.parametrize("progress", [0.0, 1.0])
+def test_the_largest_entry_is_drawn_from_the_softmax(progress):
+    n, logits = 100_000, torch.tensor([1.0, 0.0, -1.0, 2.0])
+    code = Gumbel()(logits.expand(n, -1), progress, seeded(5))
+    found = np.bincount(code.argmax(1).numpy(), minlength=4) / n
+    expected = softmax(logits.numpy())
+    assert (np.abs(found - expected) < 4 * np.sqrt(expected * (1 - expected) / n)).all()
+
+
+def test_a_gumbel_code_is_the_softmax_of_noisy_logits():
+    logits = logits_of()
+    noise = gumbel_noise(logits, seeded(2)).numpy()
+    expected = softmax((logits.numpy() + noise) / (2.0 * math.sqrt(0.25)), axis=1)
+    found = Gumbel(start=2.0, end=0.5)(logits, 0.5, seeded(2))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_the_temperature_falls_geometrically():
+    bottleneck = Gumbel(start=4.0, end=0.25)  # a sixteenth: halved at every quarter
+    found = [bottleneck.temperature(progress) for progress in (0, 0.25, 0.5, 0.75, 1)]
+    assert found == pytest.approx([4, 2, 1, 0.5, 0.25])
+    assert Gumbel(start=0.7, end=0.7).temperature(0.3) == 0.7
+
+
+def test_low_temperatures_give_nearly_one_hot_codes():
+    sharp = Gumbel(start=0.01, end=0.01)(logits_of(500), 1.0, seeded())
+    blunt = Gumbel(start=10.0, end=10.0)(logits_of(500), 1.0, seeded())
+    assert sharp.amax(1).mean() > 0.97
+    assert blunt.amax(1).mean() < 0.4
+
+
+def test_evaluation_gives_the_distribution_that_was_sampled_from():
+    found = Gumbel(start=5.0, end=0.1).eval()(logits_of(), 0.0)
+    np.testing.assert_allclose(found.numpy(), softmax(logits_of().numpy(), axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, math.nan])
+@pytest.mark.parametrize(
+    ("make", "parameter"),
+    [
+        (Softmax, "temperature"),
+        (StraightThrough, "temperature"),
+        (Gumbel, "start"),
+        (Gumbel, "end"),
+    ],
+)
+def test_temperatures_out_of_range(make, parameter, value):
+    with pytest.raises(InputError) as error:
+        make(**{parameter: value})
+    assert str(error.value) == (
+        f"The '{parameter}' parameter of {make.__name__} must be a number above 0. "
+        f"Got {value!r} instead."
+    )
+
+
+def test_a_rising_temperature_is_refused():
+    with pytest.raises(InputError) as error:
+        Gumbel(start=0.5, end=0.6)
+    assert str(error.value) == (
+        "The 'start' parameter of Gumbel must be at least 'end' (0.6). Got 0.5 instead."
+    )
