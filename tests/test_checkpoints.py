@@ -63,6 +63,7 @@ def one_line(folder: Path) -> str:
     [
         {},
         {"classes": [0, 1, 9]},
+        {"classes": [False, True]},
         {"classes": [0.5, 1.5, 2.0]},
         {"classes": ["cat", "dog", "Übermut – ½"]},
         {"input_shape": [4], "feature_names": ["a", "b", "c", "d"]},
@@ -222,7 +223,7 @@ def test_a_configuration_without_one_of_its_fields(folder, field):
             1.5,
             "style_dim: Input should be a valid integer, got a number with a fractional part",
         ),
-        ("classes", [None], "classes.list[int].0: Input should be a valid integer"),
+        ("classes", [None], "classes.list[bool].0: Input should be a valid boolean"),
         ("feature_names", "abc", "feature_names: Input should be a valid array"),
         ("colour", "red", "colour: Extra inputs are not permitted"),
         ("two\nlines", 1, "two lines: Extra inputs are not permitted"),

@@ -235,8 +235,7 @@ def test_terms_of_weight_zero_are_not_computed():
         ),
         (
             {"mse": -0.5},
-            "The weight of the term 'mse' must be a finite number of at least 0. "
-            "Got -0.5 instead.",
+            "The weight of the term 'mse' must be a finite number of at least 0. Got -0.5 instead.",
         ),
         (
             {"bce": math.nan},

@@ -234,6 +234,7 @@ def test_a_run_without_labels_in_words(run):
                 "Sorted the images of digits into 10 classes without labels in 4.0 minutes.",
                 "There is no accuracy: no labels to compare.",
                 "The training was stopped early: these figures are what it had learned.",
+                "The decoder had learned nothing yet: its pictures mean nothing.",
                 "Only 7 of 10 classes are in use.",
             ],
         ),

@@ -132,8 +132,12 @@ class ImageTransform:
             [cos * scale_x, (cos * slant - sin * aspect) * scale_x, 2 * self.shift * u[:, 4]], 1
         )
         row_y = torch.stack(
-            [sin / aspect * scale_y, (sin / aspect * slant + cos) * scale_y,
-             2 * self.shift * u[:, 5]], 1
+            [
+                sin / aspect * scale_y,
+                (sin / aspect * slant + cos) * scale_y,
+                2 * self.shift * u[:, 5],
+            ],
+            1,
         )
         return torch.stack([row_x, row_y], dim=1)
 
@@ -155,9 +159,7 @@ class ImageTransform:
         n = len(images)
         bend = torch.randn(n, 2, self.CONTROL**2, generator=generator) * self.elastic
         coefficients = torch.cat([self._affine(n, generator), bend], dim=2)
-        grid = (coefficients.reshape(2 * n, -1) @ self.basis).reshape(
-            n, 2, self.height, self.width
-        )
+        grid = (coefficients.reshape(2 * n, -1) @ self.basis).reshape(n, 2, self.height, self.width)
         if self.erase:
             grid.masked_fill_(self._erased(n, generator)[:, None], FAR_OUTSIDE)
         grid = grid.movedim(1, 3).to(images.device)

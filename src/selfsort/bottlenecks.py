@@ -49,7 +49,8 @@ def _check_temperature(owner: str, **temperatures: float) -> None:
     for name, value in temperatures.items():
         if not value > 0:
             raise InputError(
-                f"The '{name}' parameter of {owner} must be a number above 0. Got {value!r} instead."
+                f"The '{name}' parameter of {owner} must be a number above 0. "
+                f"Got {value!r} instead."
             )
 
 

@@ -46,7 +46,7 @@ class Config(pydantic.BaseModel):
     n_features_in: int = pydantic.Field(ge=1)
     n_classes: int = pydantic.Field(ge=0)
     style_dim: int = pydantic.Field(ge=0)
-    classes: list[int] | list[float] | list[str] | None = None
+    classes: list[bool] | list[int] | list[float] | list[str] | None = None
     feature_names: list[str] | None = None
 
 

@@ -150,7 +150,7 @@ def train(
     folder = train_run(request)
     print(f"Report: {folder / 'report.html'}")
     if _was_interrupted(folder):
-        raise typer.Exit(130)
+        sys.exit(130)
 
 
 def _was_interrupted(folder: Path) -> bool:
@@ -279,10 +279,12 @@ def _fail(message: str, code: int) -> None:
 def main() -> None:
     """Run the command line; every error a person can cause is one line."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="selfsort", standalone_mode=False)
     except USAGE_ERROR as error:
         path = error.ctx.command_path if error.ctx else "selfsort"
-        _fail(f"{error.format_message()} See '{path} --help'.", 2)
+        message = error.format_message()
+        full_stop = "" if message.endswith((".", "?", "!")) else "."
+        _fail(f"{message}{full_stop} See '{path} --help'.", 2)
     except NotFiniteError as error:
         _fail(str(error), 1)
     except SelfsortError as error:
@@ -298,4 +300,6 @@ def main() -> None:
     except MemoryError:
         _fail("There is not enough memory: use fewer images, or a smaller --size.", 1)
     else:
+        if code == 130:  # what typer makes of a KeyboardInterrupt
+            _fail("interrupted.", 130)
         sys.exit(code if isinstance(code, int) else 0)

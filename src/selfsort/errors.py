@@ -32,7 +32,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     Examples
     --------
     >>> print(unknown_name("bottleneck", "gumble", ["softmax", "gumbel"]))
-    There is no bottleneck named 'gumble'. Did you mean 'gumbel'? Known bottlenecks: gumbel, softmax.
+    There is no bottleneck named 'gumble'. Did you mean 'gumbel'? Known bottlenecks: gumbel,
+    softmax.
     """
     names = sorted(known)
     nearest = difflib.get_close_matches(str(name), names, n=1)

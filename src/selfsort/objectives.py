@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from selfsort.errors import InputError, unknown_name
@@ -85,7 +84,9 @@ def bce(outputs: Outputs) -> Tensor:
     """
     assert outputs.reconstruction is not None  # noqa: S101
     probability = outputs.reconstruction.clamp(1e-6, 1 - 1e-6)
-    values = F.binary_cross_entropy(probability, outputs.images, reduction="none")
+    # Written out, for PyTorch's own function fails on NaN before `check_finite` can name it.
+    images = outputs.images
+    values = -(images * probability.log() + (1 - images) * torch.log1p(-probability))
     return values.flatten(1).mean(1)
 
 
@@ -104,7 +105,7 @@ def classification(outputs: Outputs) -> Tensor:
     tensor([1.3863, 0.0000])
     """
     assert outputs.logits is not None and outputs.targets is not None  # noqa: S101
-    values = -(outputs.targets * torch.log_softmax(outputs.logits, dim=1)).sum(1)
+    values = (outputs.targets * -torch.log_softmax(outputs.logits, dim=1)).sum(1)
     labelled = outputs.targets.sum(1) > 0
     return values * (len(labelled) / labelled.sum().clamp_min(1))
 

@@ -247,7 +247,7 @@ def _summary(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) ->
     if result.get("interrupted"):
         sentences.append("The training was stopped early: these figures are what it had learned.")
         if not any(name in row for row in history for name in ("mse", "bce")):
-            sentences.append("It had not begun to learn to rebuild images: the pictures show that.")
+            sentences.append("The decoder had learned nothing yet: its pictures mean nothing.")
     unused = _unused_classes(result)
     if unused:
         sentences.append(unused)

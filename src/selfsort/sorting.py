@@ -30,6 +30,8 @@ IMAGES_PER_FINE_CLUSTER = 15
 N_PIXEL_NEIGHBOURS = 10
 N_FEATURE_NEIGHBOURS = 10
 DESCRIBE_BATCH = 1000
+HEAD_SCALE = 10.0
+"""Logits per unit of the least-squares fit to one-hot targets: about 0.999 for the best class."""
 EPOCH_SHARES = {"fine clusters": 4, "self-training": 6, "decoder": 2}
 
 
@@ -90,6 +92,8 @@ class Sorting:
             else:
                 classes = self.spread(feature_neighbours)
             targets = self.agreed(classes, pixel_neighbours, feature_neighbours)
+            self.new_head(self.n_classes)
+            self.solve_head(features, targets)
         self.self_train(targets, feature_neighbours)
 
     def neighbours_of(self, rows: Tensor, wanted: int) -> Tensor:
@@ -104,19 +108,36 @@ class Sorting:
             features = grouping.pixel_features(self.data.inputs)
             return self.neighbours_of(features, N_PIXEL_NEIGHBOURS)
 
-    def new_head(self, n_outputs: int, *, sharp: bool) -> None:
+    def new_head(self, n_outputs: int) -> nn.Linear:
         """Replace the class head by a fresh one."""
         network = self.model.network
         old = network.head
         assert isinstance(old, nn.Linear)  # noqa: S101 - every network with classes has one
         network.head = nn.Linear(old.in_features, n_outputs).to(old.weight.device)
-        if sharp:
-            network.sharpen_head(self.generator)
+        return network.head
+
+    def solve_head(self, features: Tensor, targets: Tensor) -> None:
+        """Start the class head at the least-squares solution for the targets.
+
+        Training goes on from there; if it is stopped before, the classes are there already.
+        """
+        head = self.model.network.head
+        assert isinstance(head, nn.Linear)  # noqa: S101
+        known = targets.sum(1) > 0
+        rows = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)[known].double()
+        gram = rows.T @ rows
+        # A millionth of the mean diagonal keeps features that are always zero solvable.
+        ridge = gram.diagonal().mean() * 1e-6 * torch.eye(len(gram)).to(gram)
+        solution = torch.linalg.solve(gram + ridge, rows.T @ targets[known].double())
+        with torch.no_grad():
+            head.weight.copy_(HEAD_SCALE * solution[:-1].T)
+            head.bias.copy_(HEAD_SCALE * solution[-1])
 
     def learn_fine_clusters(self, neighbours: Tensor) -> None:
         """Learn fine clusters that keep the information between pixel neighbours."""
         n_fine = min(N_FINE, len(self.data) // IMAGES_PER_FINE_CLUSTER)
-        self.new_head(max(n_fine, self.n_classes), sharp=True)
+        self.new_head(max(n_fine, self.n_classes))
+        self.model.network.sharpen_head(self.generator)
         feed = Feed(self.data, self.transform, neighbours)
         settings = self.settings(epochs=self.epochs["fine clusters"])
         self.train("fine clusters", {"information": 1.0}, feed, settings)
@@ -167,7 +188,6 @@ class Sorting:
 
     def self_train(self, targets: Tensor, feature_neighbours: Tensor) -> None:
         """Learn the targets with strong transforms and averaged weights."""
-        self.new_head(self.n_classes, sharp=False)
         feed = Feed(self.data, self.strong_transform, feature_neighbours, targets)
         settings = self.settings(epochs=self.epochs["self-training"], average=0.99)
         weights = {"classification": 1.0, "information": 0.3}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -102,7 +103,7 @@ class BaseAutoencoder(
 
     def _check_inputs(self, X: Any, *, reset: bool) -> np.ndarray:
         """Return inputs ``(n, channels, height, width)`` or ``(n, p)``, remembering the shape."""
-        if _dimensions(X) == 2:
+        if len(_shape_of(X)) == 2:
             shape = self.image_shape if reset else self._flat_image_shape()
             flat = self._check_flat(X, reset=reset)
             inputs = as_images(flat, image_shape=None if shape is None else tuple(shape))
@@ -128,7 +129,7 @@ class BaseAutoencoder(
             return validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)
         except ValueError as error:
             hint = ""
-            if not reset and np.shape(X) == self.input_shape_[-2:]:
+            if not reset and _shape_of(X) == self.input_shape_[-2:]:
                 hint = " Give a single image as X[None]."
             raise InputError(f"{error}{hint}") from error
 
@@ -202,9 +203,17 @@ class BaseAutoencoder(
             )
 
     def _make_model(self, n_classes: int) -> Model:
-        network = make_network(
-            self.network, self.input_shape_, n_classes, self.style_dim, self.mean, self.std
-        )
+        with warnings.catch_warnings():
+            # PyTorch warns of a decoder without inputs; the error below says what to do.
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            network = make_network(
+                self.network, self.input_shape_, n_classes, self.style_dim, self.mean, self.std
+            )
+        if network.head is None and network.style is None:
+            raise InputError(
+                f"style_dim=0 leaves the decoder of {type(self).__name__} nothing to rebuild an "
+                "image from: give at least 1."
+            )
         bottleneck = make_bottleneck(getattr(self, "bottleneck", "softmax"))
         model = Model(network, bottleneck).to(self.device_)
         return model.to(memory_format=torch.channels_last)
@@ -343,17 +352,19 @@ class BaseAutoencoder(
         latent = self._with_style(self._check_latent(X))
         with torch.inference_mode(), threads(self.n_threads):
             parts = [
-                self.model_.network.decode(torch.from_numpy(latent[i : i + PREDICT_BATCH]).to(
-                    self.device_))
+                self.model_.network.decode(
+                    torch.from_numpy(latent[i : i + PREDICT_BATCH]).to(self.device_)
+                )
                 for i in range(0, len(latent), PREDICT_BATCH)
             ]
         return self._to_layout(torch.cat(parts).cpu().numpy())
 
     def _check_latent(self, X: Any) -> np.ndarray:
-        if _dimensions(X) != 2 or np.shape(X)[1] not in self._latent_widths():
+        shape = _shape_of(X)
+        if len(shape) != 2 or shape[1] not in self._latent_widths():
             widths = " or ".join(str(width) for width in self._latent_widths())
             raise InputError(
-                f"X must be of shape (n, {widths}) to be decoded, got {_written(np.shape(X))}."
+                f"X must be of shape (n, {widths}) to be decoded, got {_written(shape)}."
             )
         try:
             latent = check_array(X, dtype=np.float32, ensure_all_finite=False)
@@ -504,24 +515,28 @@ class _CallbackBridge:
         return stop
 
 
-def _dimensions(X: Any) -> int:
+def _shape_of(X: Any) -> tuple[int, ...]:
+    shape = getattr(X, "shape", None)
+    if shape is not None:
+        return tuple(shape)
     try:
-        return np.ndim(X)
+        return np.asarray(X).shape
     except ValueError:  # rows of different lengths: the check of flat rows says so
-        return 2
+        return (len(X), 0)
 
 
 def _at_least_rows(X: Any) -> Any:
-    if _dimensions(X) < 2:
+    shape = _shape_of(X)
+    if len(shape) < 2:
         raise InputError(
-            f"X has shape {np.shape(X)}: give (n, height, width), or flat rows. Reshape your data "
-            "with X.reshape(1, -1) if it is a single row."
+            f"X has shape {_written(shape)}: give (n, height, width), or flat rows. Reshape your "
+            "data with X.reshape(1, -1) if it is a single row."
         )
     return X
 
 
 def _layout_of(X: Any) -> str:
-    return {3: "nhw", 4: "nhwc"}.get(_dimensions(X), "flat")
+    return {3: "nhw", 4: "nhwc"}.get(len(_shape_of(X)), "flat")
 
 
 def _range_of(inputs: np.ndarray) -> tuple[float, float]:

@@ -178,8 +178,7 @@ device, n_threads, random_state
         self.classes_, inverse = np.unique(labels[known], return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(
-                f"y has one class only ({self.classes_[0]}): a classifier needs at least 2 "
-                "classes."
+                f"y has one class only ({self.classes_[0]}): a classifier needs at least 2 classes."
             )
         index = np.full(len(labels), -1)
         index[known] = inverse

@@ -209,8 +209,7 @@ def _check_weights(model: Model, weights: dict[str, np.ndarray]) -> None:
         shape = np.atleast_1d(weights[name]).shape
         if shape != wanted[name]:
             raise InputError(
-                f"{name} has shape {shape} in the weights and {wanted[name]} by the "
-                "configuration"
+                f"{name} has shape {shape} in the weights and {wanted[name]} by the configuration"
             )
 
 
@@ -223,9 +222,7 @@ def _check_style_width(estimator: Any, config: checkpoints.Config) -> None:
         )
 
 
-def _array(
-    arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...] | None
-) -> np.ndarray:
+def _array(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...] | None) -> np.ndarray:
     if name not in arrays:
         raise InputError(f"the weights lack {name}")
     if shape is not None and arrays[name].shape != shape:

@@ -1,0 +1,696 @@
+"""Runs: what a run folder holds, and that its figures are true."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from running import WORDS, call, program, tree, write_folder, write_npz
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import accuracy_score, adjusted_rand_score, normalized_mutual_info_score
+
+import selfsort
+from selfsort import grouping
+from selfsort.datasets import Dataset
+from selfsort.errors import InputError
+from selfsort.images import ImageSet
+from selfsort.recipes import MULTIPLIERS, RECIPES
+from selfsort.runs import callbacks, evaluating
+from selfsort.runs.data import choose_labels
+
+ALWAYS = {
+    "config.json",
+    "model.safetensors",
+    "history.jsonl",
+    "result.json",
+    "report.html",
+    "reconstructions.png",
+    "epochs.png",
+    "curves.png",
+}
+WITH_CLASSES = ALWAYS | {"prototypes.png"}
+KEYS = {
+    "recipe",
+    "seed",
+    "n_classes",
+    "n_labels",
+    "epochs",
+    "train_seconds",
+    "images_per_second",
+    "versions",
+    "train",
+    "test",
+}
+FIGURES = {"n_images", "accuracy", "nmi", "ari", "classes_in_use", "reconstruction_mse"}
+
+
+def train(data: Path, out: Path, *options: object) -> Path:
+    outcome = call("train", data, "--out", out, "--threads", 1, *options)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == f"Report: {out / 'report.html'}\n"
+    return out
+
+
+def result_of(run: Path) -> dict:
+    return json.loads((run / "result.json").read_text(encoding="utf-8"))
+
+
+def history_of(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+def names_in(run: Path) -> set[str]:
+    return {path.name for path in run.iterdir()}
+
+
+def sheets(n_classes: int) -> set[str]:
+    return {f"class-{k}.png" for k in range(n_classes)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def data(folder) -> Path:
+    return write_npz(folder / "small.npz")
+
+
+@pytest.fixture(scope="module")
+def taught(folder, data) -> Path:
+    options = ("--recipe", "teach", "--labels", "all", "--epochs", 5, "--seed", 3)
+    return train(data, folder / "taught", *options)
+
+
+@pytest.fixture(scope="module")
+def sorted_run(folder, data) -> Path:
+    return train(data, folder / "sorted", "--epochs", 6)
+
+
+@pytest.fixture(scope="module")
+def photos(folder) -> Path:
+    return write_folder(folder / "photos")
+
+
+@pytest.fixture(scope="module")
+def sorted_photos(folder, photos) -> Path:
+    return train(photos, folder / "sorted-photos", "--classes", 3, "--epochs", 3)
+
+
+def independent_figures(run: Path, X: np.ndarray, y: np.ndarray) -> dict:
+    """Return the figures of a result from the estimator's public methods and scikit-learn."""
+    estimator = selfsort.load(run)
+    predicted = estimator.predict(X)
+    named = predicted
+    if not hasattr(estimator, "classes_"):
+        counts = np.zeros((10, len(estimator.prototypes_)), int)
+        np.add.at(counts, (y, predicted), 1)
+        rows, columns = linear_sum_assignment(-counts)
+        label_of = dict(zip(columns, rows, strict=True))
+        named = np.array([label_of[k] for k in predicted])
+    rebuilt = np.clip(estimator.reconstruct(X) / 255, 0, 1)
+    return {
+        "n_images": len(X),
+        "accuracy": accuracy_score(y, named),
+        "nmi": normalized_mutual_info_score(y, predicted),
+        "ari": adjusted_rand_score(y, predicted),
+        "classes_in_use": len(set(predicted.tolist())),
+        "reconstruction_mse": float(((rebuilt - X / 255) ** 2).mean()),
+    }
+
+
+# ---- what is in the folder ----------------------------------------------------------------
+
+
+def test_files_of_a_run_with_labels(taught):
+    assert names_in(taught) == WITH_CLASSES | {"confusion.png"}
+
+
+def test_files_of_a_run_without_labels(sorted_run):
+    assert names_in(sorted_run) == WITH_CLASSES | {"confusion.png"} | sheets(10)
+
+
+def test_images_without_any_label_give_no_accuracy_and_no_confusion(sorted_photos):
+    assert names_in(sorted_photos) == WITH_CLASSES | sheets(3)
+    result = result_of(sorted_photos)
+    assert (result["n_classes"], result["n_labels"], result["test"]) == (3, 0, None)
+    assert [result["train"][name] for name in ("accuracy", "nmi", "ari")] == [None] * 3
+    assert result["train"]["n_images"] == 60
+    assert 1 <= result["train"]["classes_in_use"] <= 3
+
+
+def test_a_recipe_without_classes(folder, data):
+    run = train(data, folder / "plain", "--recipe", "plain", "--epochs", 2)
+    assert names_in(run) == ALWAYS
+    result = result_of(run)
+    assert (result["n_classes"], result["n_labels"], result["epochs"]) == (None, 0, 2)
+    for part in ("train", "test"):
+        assert set(result[part]) == FIGURES
+        assert result[part]["accuracy"] is None
+        assert 0 < result[part]["reconstruction_mse"] < 1
+
+
+def test_the_tradeoff_recipe(folder):
+    data = write_npz(folder / "mnist-like.npz", n=40, n_test=20, side=28)
+    run = train(data, folder / "tradeoff", "--recipe", "tradeoff", "--epochs", 1)
+    assert names_in(run) == WITH_CLASSES | {"confusion.png", "tradeoff.png"}
+    result = result_of(run)
+    points = result["extra"]["points"]
+    assert [point["multiplier"] for point in points] == list(MULTIPLIERS)
+    at_half = points[MULTIPLIERS.index(0.5)]
+    for name in ("accuracy", "reconstruction_mse"):
+        assert at_half[name] == result["test"][name]
+    stages = [f"multiplier {multiplier}" for multiplier in MULTIPLIERS]
+    assert [row["stage"] for row in history_of(run)] == stages
+    assert list(result["stage_seconds"]) == stages
+    assert result["train_seconds"] == pytest.approx(sum(result["stage_seconds"].values()), abs=0.1)
+    assert "Each multiplier" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_features_and_a_support_vector_machine(folder, data):
+    run = train(data, folder / "svm", "--recipe", "features-svm", "--epochs", 3)
+    result = result_of(run)
+    assert names_in(run) == ALWAYS
+    assert result["n_labels"] == result["extra"]["svm_images"] == 160
+    with np.load(data) as arrays:
+        X, y, test_X, test_y = (arrays[k] for k in ("x_train", "y_train", "x_test", "y_test"))
+    from sklearn.svm import SVC
+
+    pixels = SVC(C=10.0).fit(X.reshape(len(X), -1) / 255, y)
+    expected = pixels.score(test_X.reshape(len(test_X), -1) / 255, test_y)
+    assert result["extra"]["svm_pixels_test_accuracy"] == pytest.approx(expected)
+    assert 0 <= result["extra"]["svm_features_test_accuracy"] <= 1
+
+
+@pytest.mark.parametrize("kind", ["taught", "sorted_run", "sorted_photos"])
+def test_every_picture_is_a_png_and_in_the_report(request, kind):
+    run = request.getfixturevalue(kind)
+    paths = list(run.glob("*.png"))
+    for path in paths:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.load()
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == len(paths)
+
+
+def test_epochs_shows_a_row_for_each_epoch_that_rebuilds(taught, sorted_run):
+    def n_rows(run: Path) -> int:
+        with Image.open(run / "epochs.png") as image:
+            return round(image.height / 68)  # a picture of 64 pixels, a gap of 4
+
+    assert n_rows(taught) == 1 + 5
+    assert n_rows(sorted_run) == 1 + sum("mse" in row for row in history_of(sorted_run))
+
+
+# ---- result.json and history.jsonl --------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["taught", "sorted_run"])
+def test_the_figures_are_those_of_an_independent_computation(request, kind, data):
+    run = request.getfixturevalue(kind)
+    result = result_of(run)
+    with np.load(data) as arrays:
+        for part in ("train", "test"):
+            expected = independent_figures(run, arrays[f"x_{part}"], arrays[f"y_{part}"])
+            assert result[part] == pytest.approx(expected, rel=1e-4), part
+
+
+def test_keys_of_the_result(taught):
+    result = result_of(taught)
+    assert set(result) >= KEYS
+    assert set(result["train"]) == set(result["test"]) == FIGURES
+    assert set(result["versions"]) == {"selfsort", "python", "torch", "numpy", "scikit-learn"}
+    assert result["versions"]["selfsort"] == selfsort.__version__
+    told = ("recipe", "data", "seed", "n_classes", "n_labels", "epochs", "interrupted", "matched")
+    assert [result[name] for name in told] == ["teach", "small", 3, 10, 160, 5, False, False]
+    assert result["threads"] == 1
+    assert result["command"].startswith("selfsort train ")
+    assert result["command"].endswith("--recipe teach --labels all --epochs 5 --seed 3")
+    assert list(result["stage_seconds"]) == ["fit"]
+    assert 0 < result["stage_seconds"]["fit"] <= result["train_seconds"]
+
+
+def test_a_run_without_labels_is_matched(sorted_run):
+    result = result_of(sorted_run)
+    told = ("recipe", "n_classes", "n_labels", "matched")
+    assert [result[name] for name in told] == ["sort", 10, 0, True]
+    stages = ["neighbours", "fine clusters", "grouping", "self-training", "decoder"]
+    assert list(result["stage_seconds"]) == stages
+
+
+def test_history_has_a_line_an_epoch(taught, sorted_run):
+    rows = history_of(taught)
+    assert [(row["stage"], row["epoch"]) for row in rows] == [("fit", i) for i in range(1, 6)]
+    for row in rows:
+        assert row["n_epochs"] == 5
+        assert row["loss"] == pytest.approx(row["mse"] + row["classification"])
+        assert 0 <= row["test_accuracy"] <= 1
+        assert row["images_per_second"] > 0
+    assert rows[-1]["test_accuracy"] == result_of(taught)["test"]["accuracy"]
+    seconds = [row["seconds"] for row in rows]
+    assert seconds == sorted(seconds)
+    assert not any("test_accuracy" in row for row in history_of(sorted_run))
+
+
+def test_the_same_seed_gives_the_same_bits(folder, data, taught):
+    torch.rand(7)  # the state of other generators must not matter
+    options = ("--recipe", "teach", "--labels", "all", "--epochs", 5, "--seed", 3)
+    again = train(data, folder / "again", *options)
+    assert (again / "model.safetensors").read_bytes() == (taught / "model.safetensors").read_bytes()
+    first, second = result_of(taught), result_of(again)
+    assert (first["train"], first["test"]) == (second["train"], second["test"])
+
+
+def test_another_seed_gives_another_model(folder, photos):
+    runs = [
+        train(photos, folder / f"seed-{seed}", "--recipe", "plain", "--epochs", 1, "--seed", seed)
+        for seed in (0, 1)
+    ]
+    first, second = ((run / "model.safetensors").read_bytes() for run in runs)
+    assert first != second
+
+
+# ---- labels -------------------------------------------------------------------------------
+
+
+def labelled(labels: list[int], n_classes: int = 3) -> Dataset:
+    images = np.zeros((len(labels), 1, 8, 8), np.uint8)
+    names = tuple("abcdefghij"[:n_classes])
+    return Dataset("letters", ImageSet(images, np.array(labels), names), None)
+
+
+TEACH, SORT = RECIPES["teach"], RECIPES["sort"]
+
+
+def test_drawn_labels_are_spread_evenly_and_reproducible():
+    data = labelled([0] * 50 + [1] * 30 + [2] * 4 + [-1] * 5)
+    drawn = choose_labels("12", TEACH, data, seed=1)
+    index = drawn.index
+    assert drawn.n_labels == 12
+    assert Counter(index[index >= 0].tolist()) == {0: 4, 1: 4, 2: 4}
+    assert (index[index >= 0] == data.train.labels[index >= 0]).all()
+    np.testing.assert_array_equal(index, choose_labels("12", TEACH, data, seed=1).index)
+    assert (index != choose_labels("12", TEACH, data, seed=2).index).any()
+
+
+def test_what_a_small_class_lacks_is_drawn_from_the_others():
+    data = labelled([0] * 50 + [1] * 30 + [2] * 4)
+    index = choose_labels("20", TEACH, data, seed=0).index
+    assert Counter(index[index >= 0].tolist()) == {0: 8, 1: 8, 2: 4}
+    counts = Counter(choose_labels("5", TEACH, data, seed=0).index.tolist())
+    assert sorted(counts[k] for k in range(3)) == [1, 2, 2]
+
+
+def test_all_labels_and_none():
+    data = labelled([0, 1, 2, -1])
+    np.testing.assert_array_equal(choose_labels("all", TEACH, data, 0).index, [0, 1, 2, -1])
+    assert choose_labels("none", SORT, data, 0).index is None
+
+
+@pytest.mark.parametrize(
+    ("option", "recipe", "labels", "sentence"),
+    [
+        ("2", TEACH, [0, 1, 2, 2],
+         "--labels must be from 3 (one a class) to 4 (all) for letters. Got 2 instead."),
+        ("5", TEACH, [0, 1, 2, -1],
+         "--labels must be from 3 (one a class) to 3 (all) for letters. Got 5 instead."),
+        ("some", TEACH, [0, 1, 2],
+         "--labels must be 'none', 'all', a number or a CSV file. Got 'some' instead."),
+        ("none", TEACH, [0, 1, 2],
+         "The recipe 'teach' learns from labels: give --labels all, a number, or a CSV file; or "
+         "use --recipe sort."),
+        ("all", SORT, [0, 1, 2],
+         "The recipe 'sort' learns without labels: give --labels none, or use --recipe teach."),
+        ("all", TEACH, [1, 1, -1],
+         "letters: has labels of 1 class, but there must be at least 2 classes to learn: label "
+         "more images, or give --labels none."),
+        ("5", TEACH, [-1, -1, -1],
+         "letters: has labels of no classes, but there must be at least 2 classes to learn: label "
+         "more images, or give --labels none."),
+    ],
+)  # fmt: skip
+def test_labels_that_cannot_be(option, recipe, labels, sentence):
+    with pytest.raises(InputError, match=f"^{re.escape(sentence)}$"):
+        choose_labels(option, recipe, labelled(labels), 0)
+
+
+def test_names_become_numbers_where_all_are_whole_numbers():
+    def y_of(names: tuple[str, ...]) -> tuple[list, object]:
+        train = ImageSet(np.zeros((3, 1, 8, 8), np.uint8), np.array([1, 0, -1]), names)
+        y, marker = choose_labels("all", TEACH, Dataset("d", train, None), 0).y()
+        return y.tolist(), marker
+
+    assert y_of(("3", "12")) == ([12, 3, -1], -1)
+    assert y_of(("03", "12")) == (["12", "03", ""], "")
+    assert y_of(("cat", "dog")) == (["dog", "cat", ""], "")
+
+
+def test_few_labels(folder, data):
+    run = train(data, folder / "few", "--labels", 20, "--epochs", 3)
+    result = result_of(run)
+    assert (result["recipe"], result["n_labels"], result["n_classes"]) == ("teach", 20, 10)
+    assert names_in(run) == WITH_CLASSES | {"confusion.png"}
+    # fine clusters are no classes: their epochs have no accuracy
+    measured = {row["stage"] for row in history_of(run) if "test_accuracy" in row}
+    assert measured == {"self-training", "decoder"}
+
+
+def test_labels_of_a_csv_file_for_images_that_have_none(folder, photos):
+    labels = folder / "labels.csv"
+    rows = [f"{i:03}.png,{'odd' if i % 2 else 'even'}" for i in range(20)]
+    labels.write_text("\n".join(["file,class", *rows]))
+    options = ("--labels", labels, "--epochs", 2)
+    run = train(photos, folder / "from-csv", *options)
+    result = result_of(run)
+    assert (result["recipe"], result["n_labels"], result["n_classes"]) == ("teach", 20, 2)
+    estimator = selfsort.load(run)
+    assert estimator.classes_.tolist() == ["even", "odd"]
+    images = selfsort.read_images(photos).images[:20, 0]
+    expected = np.array(["even", "odd"] * 10)
+    assert result["train"]["accuracy"] == np.mean(estimator.predict(images) == expected)
+    assert "confusion.png" in names_in(run)
+
+
+# ---- predict ------------------------------------------------------------------------------
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_predict_of_arrays_has_an_index(tmp_path, taught, data):
+    out = tmp_path / "classes.csv"
+    outcome = call("predict", taught, data, "--out", out)
+    assert outcome == (0, f"{out}: 160 images\n", "")
+    rows = rows_of(out)
+    assert rows[0] == ["index", "class", "probability"]
+    assert [row[0] for row in rows[1:]] == [str(i) for i in range(160)]
+    estimator = selfsort.load(taught)
+    with np.load(data) as arrays:
+        X = arrays["x_train"]
+    predicted, probability = estimator.predict(X), estimator.predict_proba(X)
+    assert estimator.classes_.dtype.kind == "i"
+    assert [int(row[1]) for row in rows[1:]] == predicted.tolist()
+    expected = probability[np.arange(160), predicted]
+    np.testing.assert_allclose([float(row[2]) for row in rows[1:]], expected, atol=6e-7)
+
+
+def test_predict_of_a_folder_has_file_names_and_class_names(folder, tmp_path):
+    named = write_folder(folder / "named", names=WORDS)
+    run = train(named, folder / "words", "--labels", "all", "--epochs", 2)
+    out = tmp_path / "classes.csv"
+    assert call("predict", run, named, "--out", out).code == 0
+    rows = rows_of(out)
+    assert rows[0] == ["file", "class", "probability"]
+    images = selfsort.read_images(named)
+    assert [row[0] for row in rows[1:]] == list(images.names)
+    assert all((named / row[0]).is_file() for row in rows[1:])
+    predicted = selfsort.load(run).predict(images.images[:, 0])
+    assert [row[1] for row in rows[1:]] == predicted.tolist()
+    assert {row[1] for row in rows[1:]} <= set(WORDS)
+
+
+def test_predict_says_what_the_estimator_says_whatever_the_bottleneck(folder, tmp_path):
+    data = write_npz(folder / "28.npz", n=64, n_test=0, side=28)
+    run = train(data, folder / "question", "--recipe", "question", "--epochs", 1)
+    out = tmp_path / "classes.csv"
+    assert call("predict", run, data, "--out", out).code == 0
+    with np.load(data) as arrays:
+        expected = selfsort.load(run).predict(arrays["x_train"])
+    assert [int(row[1]) for row in rows_of(out)[1:]] == expected.tolist()
+
+
+def test_predict_brings_a_named_set_to_the_size_of_the_run(tmp_path, taught):
+    out = tmp_path / "classes.csv"
+    assert call("predict", taught, "digits", "--out", out).code == 0
+    assert len(rows_of(out)) == 1 + 355  # the test images
+
+
+def test_predict_replaces_a_file_only_when_told(tmp_path, taught, data):
+    out = tmp_path / "classes.csv"
+    out.write_text("mine")
+    outcome = call("predict", taught, data, "--out", out)
+    sentence = f"selfsort: {out}: exists already. Give another --out, or --force to replace it.\n"
+    assert outcome == (2, "", sentence)
+    assert tree(tmp_path) == {"classes.csv": b"mine"}
+    assert call("predict", taught, data, "--out", out, "--force").code == 0
+    assert rows_of(out)[0] == ["index", "class", "probability"]
+
+
+def test_report_is_written_again(tmp_path, taught):
+    run = tmp_path / "run"
+    shutil.copytree(taught, run)
+    (run / "report.html").unlink()
+    assert call("report", run) == (0, f"Report: {run / 'report.html'}\n", "")
+    assert (run / "report.html").read_bytes() == (taught / "report.html").read_bytes()
+
+
+# ---- a folder that is there already -------------------------------------------------------
+
+
+def test_a_run_is_replaced_only_when_told(tmp_path, taught, data):
+    run = tmp_path / "run"
+    shutil.copytree(taught, run)
+    (run / "class-7.png").write_bytes(b"of an earlier run without labels")
+    before = tree(tmp_path)
+    options = ("train", data, "--recipe", "plain", "--epochs", 1, "--out", run)
+    outcome = call(*options)
+    sentence = (
+        f"selfsort: {run}: already holds a run. Nothing was written: give another --out, or "
+        "--force to replace it.\n"
+    )
+    assert outcome == (2, "", sentence)
+    assert tree(tmp_path) == before
+    assert call(*options, "--force").code == 0
+    assert names_in(run) == ALWAYS  # nothing of the earlier run stays
+
+
+def test_force_removes_no_file_that_no_run_wrote(tmp_path, taught, data):
+    run = tmp_path / "run"
+    shutil.copytree(taught, run)
+    (run / "notes.txt").write_text("mine")
+    before = tree(tmp_path)
+    outcome = call("train", data, "--out", run, "--force")
+    sentence = (
+        f"selfsort: {run}: holds files that no run wrote, such as 'notes.txt'. Nothing was "
+        "written: give another --out.\n"
+    )
+    assert outcome == (2, "", sentence)
+    assert tree(tmp_path) == before
+
+
+def test_a_run_that_cannot_begin_leaves_the_earlier_one(tmp_path, taught, photos):
+    run = tmp_path / "run"
+    shutil.copytree(taught, run)
+    before = tree(tmp_path)
+    outcome = call("train", photos, "--classes", 61, "--out", run, "--force")
+    sentence = (
+        "selfsort: n_samples=60 should be at least n_classes=61: give more images, or ask for "
+        "fewer classes.\n"
+    )
+    assert outcome == (2, "", sentence)
+    assert tree(tmp_path) == before
+
+
+def test_the_default_folder_is_numbered(tmp_path, monkeypatch, photos):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos-plain", "photos-plain-2"):
+        outcome = call("train", photos, "--recipe", "plain", "--epochs", 1)
+        assert outcome.out == f"Report: {Path('runs', name, 'report.html')}\n"
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        "photos-plain", "photos-plain-2"
+    }  # fmt: skip
+
+
+# ---- what happens while it trains ---------------------------------------------------------
+
+
+def send(monkeypatch, module: object, name: str, action: object) -> None:
+    """Do something before the first call of a function."""
+    original, todo = getattr(module, name), [action]
+
+    def first_act(*args, **kwargs):
+        if todo:
+            todo.pop()()
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, first_act)
+
+
+def press_ctrl_c(times: int = 1) -> None:
+    for _ in range(times):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+INTERRUPTED = "Interrupted: ending with what was learned so far (Ctrl-C again: at once)."
+
+
+def test_ctrl_c_ends_a_real_program_with_what_was_learned(tmp_path, data):
+    run = tmp_path / "run"
+    options = ("--recipe", "teach", "--labels", "all", "--epochs", 10_000, "--threads", 1)
+    process = program("train", data, "--out", run, *options)
+    try:
+        lines = []
+        for line in process.stderr:
+            lines.append(line.strip())
+            if line.startswith("fit 3/"):
+                process.send_signal(signal.SIGINT)
+                break
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    lines += err.splitlines()
+    assert process.returncode == 130
+    assert INTERRUPTED in lines
+    assert all(re.match(r"fit \d+/10000: mse |Interrupted: |ClassColl", line) for line in lines)
+    assert out == f"Report: {run / 'report.html'}\n"
+    assert names_in(run) == WITH_CLASSES | {"confusion.png"}
+    result = result_of(run)
+    assert result["interrupted"] is True
+    assert 3 <= result["epochs"] == len(history_of(run)) < 10_000
+    assert "The training was stopped early" in (run / "report.html").read_text(encoding="utf-8")
+    assert call("predict", run, data, "--out", tmp_path / "classes.csv").code == 0
+    with np.load(data) as arrays:
+        expected = independent_figures(run, arrays["x_test"], arrays["y_test"])
+    assert result["test"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("stage", ["pixel_features", "joint_distribution"])
+def test_ctrl_c_in_a_stage_that_does_not_train(monkeypatch, tmp_path, data, stage):
+    send(monkeypatch, grouping, stage, press_ctrl_c)
+    run = tmp_path / "run"
+    outcome = call("train", data, "--out", run, "--epochs", 4)
+    assert outcome.code == 130
+    assert INTERRUPTED in outcome.err.splitlines()
+    assert result_of(run)["interrupted"] is True
+    made = WITH_CLASSES - {"epochs.png"} | {"confusion.png"} | sheets(10)
+    assert names_in(run) == made
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "The decoder had learned nothing yet: its pictures mean nothing." in page
+    assert call("predict", run, data, "--out", tmp_path / "classes.csv").code == 0
+
+
+def test_a_second_ctrl_c_ends_at_once(monkeypatch, tmp_path, data):
+    send(monkeypatch, callbacks, "row_in_words", lambda: press_ctrl_c(2))
+    options = ("--recipe", "teach", "--labels", "all", "--epochs", 5)
+    outcome = call("train", data, "--out", tmp_path / "run", *options)
+    assert outcome == (130, "", f"{INTERRUPTED}\nselfsort: interrupted.\n")
+    assert names_in(tmp_path / "run") == {"history.jsonl"}
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_while_figures_are_computed_leaves_the_model(monkeypatch, tmp_path, data):
+    send(monkeypatch, evaluating, "scored", press_ctrl_c)
+    options = ("--recipe", "teach", "--labels", "all", "--epochs", 1)
+    outcome = call("train", data, "--out", tmp_path / "run", *options)
+    assert outcome.code == 130
+    assert outcome.err.splitlines()[-1] == "selfsort: interrupted."
+    assert "Traceback" not in outcome.err
+    assert names_in(tmp_path / "run") == {"history.jsonl", "model.safetensors", "config.json"}
+    assert call("predict", tmp_path / "run", data, "--out", tmp_path / "classes.csv").code == 0
+
+
+def test_a_folder_that_vanishes_is_one_line(monkeypatch, tmp_path, data):
+    run = tmp_path / "run"
+    send(monkeypatch, callbacks.Watch, "on_fit_task_end", lambda: shutil.rmtree(run))
+    outcome = call("train", data, "--out", run, "--recipe", "plain", "--epochs", 2)
+    sentence = (
+        f"selfsort: {run / 'history.jsonl'}: No such file or directory. Check the path and the "
+        "free space.\n"
+    )
+    assert outcome == (1, "", sentence)
+
+
+def test_a_full_disk_is_one_line(tmp_path, data):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    run = tmp_path / "run"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))  # no file may be larger
+    try:
+        outcome = call("train", data, "--out", run, "--labels", "all", "--epochs", 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert outcome.code == 1
+    line = outcome.err.splitlines()[-1]
+    assert line == f"selfsort: {run}: File too large. Check the path and the free space."
+    assert "Traceback" not in outcome.err
+    assert names_in(run) == {"history.jsonl"}
+
+
+# ---- compare ------------------------------------------------------------------------------
+
+
+def test_compare_writes_tables_and_resumes(monkeypatch, tmp_path, data):
+    out = tmp_path / "table"
+    options = ("compare", data, "--recipes", "plain,teach", "--epochs", 1, "--out", out)
+    first = call(*options, "--seeds", 1)
+    assert first.code == 0
+    made = {"plain-0", "teach-0", "comparison.csv", "comparison.md"}
+    assert names_in(out) == made
+    before = tree(out / "teach-0")
+    # The second call makes what is missing; a Ctrl-C in it leaves that run to the third.
+    send(monkeypatch, callbacks, "row_in_words", press_ctrl_c)
+    second = call(*options, "--seeds", 2)
+    assert (second.code, second.err.splitlines()[-1]) == (130, "selfsort: interrupted.")
+    third = call(*options, "--seeds", 2)
+    assert third.code == 0
+    assert third.out.endswith(f"Tables: {out / 'comparison.csv'}, {out / 'comparison.md'}\n")
+    assert third.err.count("fit 1/1") == 2  # plain-1, which was interrupted, and teach-1
+    assert names_in(out) == made | {"plain-1", "teach-1"}
+    assert tree(out / "teach-0") == before
+
+    with (out / "comparison.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    keys = [(row["recipe"], row["seed"]) for row in rows]
+    assert keys == [("plain", "0"), ("plain", "1"), ("teach", "0"), ("teach", "1")]
+    results = [result_of(out / f"{recipe}-{seed}") for recipe, seed in keys]
+    assert [row["test_reconstruction_mse"] for row in rows] == [
+        str(result["test"]["reconstruction_mse"]) for result in results
+    ]
+    accuracies = [100 * result["test"]["accuracy"] for result in results[2:]]
+    shown = f"{np.mean(accuracies):.2f} % ({min(accuracies):.2f} to {max(accuracies):.2f})"
+    table = (out / "comparison.md").read_text(encoding="utf-8")
+    line = next(line for line in table.splitlines() if line.startswith("| teach |"))
+    assert line.split(" | ")[1:3] == ["160", shown]
+    assert table in third.out
+
+
+def test_compare_does_not_mix_runs_that_were_asked_otherwise(tmp_path, data):
+    out = tmp_path / "table"
+    options = ("compare", data, "--recipes", "plain", "--seeds", 1, "--out", out)
+    assert call(*options, "--epochs", 1).code == 0
+    before = tree(out)
+    outcome = call(*options, "--epochs", 2)
+    sentence = (
+        f"selfsort: {out / 'plain-0'}: holds a run with other epochs (1, now 2). Nothing was "
+        "written: give another --out.\n"
+    )
+    assert outcome == (2, "", sentence)
+    assert tree(out) == before
+
+
+def test_compare_checks_every_recipe_before_the_first_trains(tmp_path, data):
+    options = ("compare", data, "--seeds", 1, "--out", tmp_path / "table")
+    outcome = call(*options, "--recipes", "plain,teach", "--labels", "7")
+    sentence = (
+        "selfsort: --labels must be from 10 (one a class) to 160 (all) for small. Got 7 instead.\n"
+    )
+    assert outcome == (2, "", sentence)
+    outcome = call(*options, "--recipes", "plain,teech")
+    assert outcome.err.startswith(
+        "selfsort: There is no recipe named 'teech'. Did you mean 'teach'? Known recipes: "
+    )
+    assert outcome.code == 2
+    assert list(tmp_path.iterdir()) == []
