@@ -79,7 +79,7 @@ def error_of(call: Callable[[], Any]) -> str:
 @pytest.mark.parametrize("shape", [None, (8, 8)])
 def test_features_for_an_ordinary_classifier(shape):
     X = IMAGES[:600] if shape is None else IMAGES[:600].reshape(600, -1)
-    autoencoder = make("Autoencoder", style_dim=32, image_shape=shape, epochs=8)
+    autoencoder = make("Autoencoder", style_dim=32, image_shape=shape, epochs=20)
     pipeline = make_pipeline(autoencoder, SVC(C=10.0)).fit(X[:400], LABELS[:400])
     assert pipeline.score(X[400:], LABELS[400:600]) > 0.8
 

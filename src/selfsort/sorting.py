@@ -88,7 +88,7 @@ class Sorting:
             codes, features = self.describe()
             feature_neighbours = self.neighbours_of(features, N_FEATURE_NEIGHBOURS)
             if self.labels is None:
-                classes = self.group(codes, pixel_neighbours)
+                classes = self.group(codes, pixel_neighbours, feature_neighbours)
             else:
                 classes = self.spread(feature_neighbours)
             targets = self.agreed(classes, pixel_neighbours, feature_neighbours)
@@ -158,9 +158,13 @@ class Sorting:
         # Inference tensors cannot enter a later training step; copies can.
         return torch.cat(codes).clone(), torch.cat(features).clone()
 
-    def group(self, codes: Tensor, pixel_neighbours: Tensor) -> Tensor:
-        """Return each image's classes ``(n, n_classes)`` by grouping the fine clusters."""
-        joint = grouping.joint_distribution(codes, pixel_neighbours)
+    def group(self, codes: Tensor, *graphs: Tensor) -> Tensor:
+        """Return each image's classes ``(n, n_classes)`` by grouping the fine clusters.
+
+        The pixels' neighbours join what the network holds apart, such as crossed and plain
+        sevens; the features' neighbours, which are purer, hold apart what only looks alike.
+        """
+        joint = sum(grouping.joint_distribution(codes, graph) for graph in graphs)
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
         found = grouping.group(joint, self.n_classes, random_state=seed)
         return codes.cpu() @ torch.eye(self.n_classes)[torch.from_numpy(found.classes)]
@@ -179,6 +183,8 @@ class Sorting:
         keep = torch.ones(len(own), dtype=torch.bool)
         for neighbours in (pixel_neighbours, feature_neighbours):
             keep &= grouping.vote(classes, neighbours).argmax(1) == own
+        if not keep.any():
+            keep[:] = True
         targets = torch.eye(self.n_classes)[own] * keep[:, None]
         if self.labels is not None:
             given = torch.from_numpy(self.labels)

@@ -216,7 +216,7 @@ class BaseAutoencoder(
             )
         bottleneck = make_bottleneck(getattr(self, "bottleneck", "softmax"))
         model = Model(network, bottleneck).to(self.device_)
-        return model.to(memory_format=torch.channels_last)
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _settings(self, n_images: int, **changes: Any) -> Settings:
         """Return the training settings that the parameters ask for, with some changed."""

@@ -142,7 +142,8 @@ device, n_threads, random_state
         with self._fitting(X, y, n_classes) as data:
             if len(index) != len(data):
                 raise InputError(
-                    f"X has {len(data)} images but y has {len(index)} labels: they must go together."
+                    f"X has {len(data)} images but y has {len(index)} labels: they must go "
+                    "together."
                 )
             if np.mean(index >= 0) < FEW:
                 self._sort(data, n_classes, index)
@@ -205,6 +206,6 @@ device, n_threads, random_state
         """Return each image's distribution over `classes_`, ``(n, n_classes)``."""
         return self._probabilities(X)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the accuracy on labelled images."""
         return float(ClassifierMixin.score(self, X, y, sample_weight))

@@ -33,7 +33,7 @@ from selfsort.runs.folder import check_free, free_name, naming
 from selfsort.version import __version__
 
 N_SAMPLES = 10
-SMALL_SVM = 20_000
+SMALL_SVM = 10_000
 """Most images that the recipe 'features-svm' trains a support vector machine on."""
 
 
