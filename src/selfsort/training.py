@@ -193,6 +193,19 @@ def constant(progress: float) -> float:
 SCHEDULES: dict[str, Callable[[float], float]] = {"constant": constant, "cosine": cosine}
 
 
+def warm_average(decay: float) -> Callable[..., None]:
+    """Return a moving average whose decay grows with the steps t: ``(1 + t) / (10 + t)`` at most.
+
+    With the full decay from the start, a short training would keep mostly its first weights.
+    """
+
+    def update(averaged: list[Tensor], current: list[Tensor], n_averaged: Tensor) -> None:
+        step = int(n_averaged)
+        get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))(averaged, current, n_averaged)
+
+    return update
+
+
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Return whether bfloat16 is a win there: AVX-512 BF16 or AMX, or a GPU since Ampere."""
     if device.type == "cuda":
@@ -362,7 +375,7 @@ def fit(fit: Fit, feed: Feed) -> list[Row]:
     averaged = None
     if settings.average:
         averaged = AveragedModel(
-            fit.model, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True
+            fit.model, multi_avg_fn=warm_average(settings.average), use_buffers=True
         )
     plan = parts_by_epoch(settings)
     for epoch, parts in enumerate(plan, start=1):
