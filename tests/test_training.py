@@ -245,8 +245,8 @@ def test_a_step_moves_along_the_gradient_of_the_weighted_mean():
     expected = [p.detach() - 0.1 * g for p, g in zip(parameters, gradients, strict=True)]
     optimizer = training.make_optimizer(fit.model.network, fit.settings)
     means = training.train_step(fit, feed, index, optimizer, 0.5)
-    assert means["mse"].item() == pytest.approx(mse.item(), rel=1e-5)
-    assert means["classification"].item() == pytest.approx(entropy.item(), rel=1e-5)
+    assert means["mse"] == pytest.approx(mse.item(), rel=1e-5)
+    assert means["classification"] == pytest.approx(entropy.item(), rel=1e-5)
     for found, wanted in zip(parameters, expected, strict=True):
         np.testing.assert_allclose(found.detach().numpy(), wanted.numpy(), atol=1e-6)
 
@@ -262,7 +262,7 @@ def test_the_epoch_means_weigh_every_image_alike():
 
     def watched(*arguments):
         found = step(*arguments)
-        means.append(found["mse"].item())
+        means.append(found["mse"])
         return found
 
     with pytest.MonkeyPatch.context() as patch:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -242,12 +243,12 @@ def check_phases(phases: Sequence[tuple[str, int]]) -> list[tuple[tuple[str, ...
         for part in parts:
             if part not in PARTS:
                 raise unknown_name("part", part, [*PARTS, "all"])
-        if not isinstance(epochs, int) or epochs < 1:
+        if not isinstance(epochs, Integral) or isinstance(epochs, bool) or epochs < 1:
             raise InputError(
                 f"The epochs of phase '{name}' must be a whole number of at least 1. "
                 f"Got {epochs!r} instead."
             )
-        checked.append((parts, epochs))
+        checked.append((parts, int(epochs)))
     return checked
 
 
@@ -293,21 +294,8 @@ def batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
         yield order[start:end]
 
 
-def check_finite(values: dict[str, Tensor], fit: Fit, epoch: int, step: int) -> None:
-    """Raise at the first term that is NaN or infinite."""
-    for name, value in values.items():
-        if not math.isfinite(value.item()):
-            raise NotFiniteError(
-                f"The term '{name}' became {value.item()} in epoch {epoch}, step {step} of stage "
-                f"'{fit.stage}': training stopped. Try a lower learning rate "
-                f"(now {fit.settings.learning_rate:g})."
-            )
-
-
-def train_step(
-    fit: Fit, feed: Feed, index: Tensor, optimizer: torch.optim.Optimizer, progress: float
-) -> dict[str, Tensor]:
-    """Take one optimizer step; return each term's batch mean."""
+def terms_of(fit: Fit, feed: Feed, index: Tensor, progress: float) -> dict[str, Tensor]:
+    """Return each term's mean over a batch."""
     objective, device = fit.objective, feed.data.inputs.device
     images = feed.view(index, fit.generator)
     partners = None
@@ -322,8 +310,21 @@ def train_step(
             generator=fit.generator,
         )
     outputs.targets = None if feed.targets is None else feed.targets[index.to(device)]
-    means = {name: values.mean() for name, values in objective(outputs).items()}
-    loss = sum(objective.weights[name] * mean for name, mean in means.items())
+    return {name: values.mean() for name, values in objective(outputs).items()}
+
+
+def train_step(
+    fit: Fit, feed: Feed, index: Tensor, optimizer: torch.optim.Optimizer, progress: float
+) -> dict[str, float]:
+    """Take one optimizer step; return each term's batch mean.
+
+    A term that is NaN or infinite raises before it can reach the weights.
+    """
+    means = terms_of(fit, feed, index, progress)
+    for name, mean in means.items():
+        if not math.isfinite(mean.item()):
+            raise NotFiniteError(f"The term '{name}' became {mean.item()}")
+    loss = sum(fit.objective.weights[name] * mean for name, mean in means.items())
     assert isinstance(loss, Tensor)  # noqa: S101 - an objective has at least one term
     if not loss.requires_grad:
         raise InputError(
@@ -333,7 +334,7 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
-    return {name: mean.detach() for name, mean in means.items()}
+    return {name: mean.item() for name, mean in means.items()}
 
 
 def run_epoch(
@@ -343,26 +344,35 @@ def run_epoch(
     averaged: AveragedModel | None,
     epoch: int,
     n_epochs: int,
-) -> dict[str, float]:
-    """Train on every image once; return each term's mean over the epoch."""
-    sums: dict[str, float] = {}
+) -> Row:
+    """Train on every image once; return speed, loss and each term's mean over the epoch."""
+    start, n_seen, sums = time.perf_counter(), 0, dict.fromkeys(fit.objective.weights, 0.0)
     chunks = list(batches(feed.order(fit.generator), fit.settings.batch_size))
-    n_seen = 0
     for step, index in enumerate(chunks):
         progress = (epoch - 1 + step / len(chunks)) / n_epochs
         for group in optimizer.param_groups:
             group["lr"] = fit.settings.learning_rate * fit.settings.schedule(progress)
-        means = train_step(fit, feed, index, optimizer, progress)
-        check_finite(means, fit, epoch, step + 1)
+        try:
+            means = train_step(fit, feed, index, optimizer, progress)
+        except NotFiniteError as error:
+            raise NotFiniteError(
+                f"{error} in epoch {epoch}, step {step + 1} of stage '{fit.stage}': training "
+                f"stopped. Try a lower learning rate (now {fit.settings.learning_rate:g})."
+            ) from None
         if averaged is not None:
             averaged.update_parameters(fit.model)
         n_seen += len(index)
         for name, mean in means.items():
-            sums[name] = sums.get(name, 0.0) + mean.item() * len(index)
+            sums[name] += mean * len(index)
         if fit.on_step(step + 1, len(chunks)):
             fit.stopped = True
             break
-    return {name: value / n_seen for name, value in sums.items()}
+    epoch_means = {name: value / n_seen for name, value in sums.items()}
+    return {
+        "images_per_second": round(n_seen / (time.perf_counter() - start), 1),
+        "loss": sum(fit.objective.weights[name] * mean for name, mean in epoch_means.items()),
+        **epoch_means,
+    }
 
 
 def fit(fit: Fit, feed: Feed) -> list[Row]:
@@ -379,19 +389,10 @@ def fit(fit: Fit, feed: Feed) -> list[Row]:
         )
     plan = parts_by_epoch(settings)
     for epoch, parts in enumerate(plan, start=1):
-        start = time.perf_counter()
         fit.model.train()
         network.train_only(parts)
-        means = run_epoch(fit, feed, optimizer, averaged, epoch, len(plan))
-        seconds = time.perf_counter() - start
-        row: Row = {
-            "stage": fit.stage,
-            "epoch": epoch,
-            "n_epochs": len(plan),
-            "images_per_second": round(len(feed) / seconds, 1),
-            "loss": sum(fit.objective.weights[name] * mean for name, mean in means.items()),
-            **means,
-        }
+        learned = run_epoch(fit, feed, optimizer, averaged, epoch, len(plan))
+        row: Row = {"stage": fit.stage, "epoch": epoch, "n_epochs": len(plan), **learned}
         fit.history.append(row)
         fit.model.eval()
         if fit.on_epoch(row) or fit.stopped:
