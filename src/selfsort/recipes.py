@@ -153,7 +153,7 @@ _ALL = (
         "An autoencoder's features, then scikit-learn's SVC on them, and on raw pixels.",
         "Autoencoder",
         "all",
-        {"epochs": 5},
+        {"epochs": 4},
         "svm",
     ),
     Recipe(
@@ -167,7 +167,7 @@ _ALL = (
             "style_dim": 0,
             "transform_strength": 0.0,
             "batch_size": 256,
-            "epochs": 5,
+            "epochs": 4,
         },
     ),
     Recipe(
@@ -196,7 +196,7 @@ _ALL = (
         "'joint' over multipliers from 0.01 to 0.99: accuracy against reconstruction.",
         "AutoencoderClassifier",
         "any",
-        {**_JOINT, "epochs": 5},
+        {**_JOINT, "epochs": 4},
         "tradeoff",
     ),
 )

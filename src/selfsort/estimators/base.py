@@ -238,12 +238,12 @@ class BaseAutoencoder(
     def _batch_size(self, n_images: int) -> int:
         return max(2, min(self.batch_size, -(-n_images // SMALLEST_BATCH_COUNT)))
 
-    def _epochs(self, n_images: int) -> int:
+    def _epochs(self, n_images: int, default: int | None = None) -> int:
         """Return the epochs asked for, or enough of them for small data to learn from."""
         if self.epochs is not None:
             return self.epochs
         steps_per_epoch = -(-n_images // self._batch_size(n_images))
-        return max(self._default_epochs, -(-self._least_steps // steps_per_epoch))
+        return max(default or self._default_epochs, -(-self._least_steps // steps_per_epoch))
 
     def _transform(self, data: Data, erase: float = 0.0) -> Transform | None:
         """Return the random transform of the training images; None where there is none."""

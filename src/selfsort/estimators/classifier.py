@@ -22,6 +22,10 @@ FEW = 0.5
 """Below this share of labelled images the classes are learned by stages, as without labels."""
 
 
+DIRECT_EPOCHS = 8
+"""Epochs of the one fit, unless small data needs more."""
+
+
 class AutoencoderClassifier(ClassifierMixin, BaseClasses):
     """Learn classes from some or all labels, and what each class looks like.
 
@@ -189,6 +193,7 @@ device, n_threads, random_state
         targets = np.eye(len(self.classes_), dtype=np.float32)[index] * (index >= 0)[:, None]
         on_device = torch.from_numpy(targets.astype(np.float32)).to(self.device_)
         feed = Feed(data, self._transform(data), targets=on_device)
+        epochs = self._epochs(len(data), DIRECT_EPOCHS)
         self._train("fit", self._weights(), feed, self._settings(len(data)))
 
     def _weights(self) -> dict[str, float]:
