@@ -17,6 +17,7 @@ import csv
 import datetime
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -249,6 +250,22 @@ def write_csv() -> None:
                 writer.writerow([*head, one["train_seconds"], *figures])
 
 
+def write_pictures() -> None:
+    """Draw the tradeoff (means over the seeds), and show the prototypes of `sort`, first seed."""
+    from selfsort.pictures import save_tradeoff
+
+    found = [one["extra"]["points"] for one in results(System("tradeoff", ""))]
+    if found:
+        means = [
+            {name: float(np.mean([point[name] for point in points])) for name in points[0]}
+            for points in zip(*found, strict=True)
+        ]
+        save_tradeoff(RESULTS / "tradeoff.png", means)
+    prototypes = folder_of(System("sort", ""), SEEDS[0]) / "prototypes.png"
+    if prototypes.is_file():
+        shutil.copy(prototypes, ROOT / "docs" / "prototypes.png")
+
+
 def main() -> None:
     """Run what was asked for, then write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -261,6 +278,7 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "systems.md").write_text(all_tables())
     write_csv()
+    write_pictures()
     print(f"Written: {RESULTS / 'systems.md'}")
 
 
