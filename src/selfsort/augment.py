@@ -103,9 +103,9 @@ class ImageTransform:
         self.height, self.width = shape[1:]
         self.basis = self._basis()
 
-    def _centres(self, side: int) -> Tensor:
+    def _centres(self, side: int, device: torch.device | None = None) -> Tensor:
         """Return pixel centres along one side, from just above -1 to just below 1."""
-        return (torch.arange(side) * 2 + 1) / side - 1
+        return (torch.arange(side, device=device) * 2 + 1) / side - 1
 
     def _basis(self) -> Tensor:
         """Return x, y, 1 and one smooth bump a control point, ``(3 + CONTROL², h·w)``."""
@@ -141,31 +141,33 @@ class ImageTransform:
         )
         return torch.stack([row_x, row_y], dim=1)
 
-    def _erased(self, n: int, generator: torch.Generator) -> Tensor:
-        """Return which output pixels are erased, ``(n, h, w)``."""
-        u = torch.rand(n, 5, generator=generator)
+    def _erased(self, u: Tensor) -> Tensor:
+        """Return which output pixels are erased, ``(n, h, w)``, for random numbers ``(n, 5)``."""
         half = 0.2 + 0.3 * u[:, 0:2]
         middle = u[:, 2:4] * 2 - 1
-        near_x = (self._centres(self.width) - middle[:, :1]).abs() < half[:, :1]
-        near_y = (self._centres(self.height) - middle[:, 1:]).abs() < half[:, 1:]
+        near_x = (self._centres(self.width, u.device) - middle[:, :1]).abs() < half[:, :1]
+        near_y = (self._centres(self.height, u.device) - middle[:, 1:]).abs() < half[:, 1:]
         chosen = u[:, 4] < self.erase
         return near_y[:, :, None] & near_x[:, None, :] & chosen[:, None, None]
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return transformed copies of images ``(n, c, h, w)``, float in [0, 1].
 
-        `generator` lives on the CPU: the same seed gives the same transforms on any device.
+        `generator` lives on the CPU, so that the same seed gives the same transforms on any
+        device; only the few random numbers are moved to it.
         """
-        n = len(images)
+        n, device = len(images), images.device
         bend = torch.randn(n, 2, self.CONTROL**2, generator=generator) * self.elastic
-        coefficients = torch.cat([self._affine(n, generator), bend], dim=2)
-        grid = (coefficients.reshape(2 * n, -1) @ self.basis).reshape(n, 2, self.height, self.width)
+        coefficients = torch.cat([self._affine(n, generator), bend], dim=2).to(device)
+        grid = coefficients.reshape(2 * n, -1) @ self.basis.to(device)
+        grid = grid.reshape(n, 2, self.height, self.width)
         if self.erase:
-            grid.masked_fill_(self._erased(n, generator)[:, None], FAR_OUTSIDE)
-        grid = grid.movedim(1, 3).to(images.device)
+            erased = self._erased(torch.rand(n, 5, generator=generator).to(device))
+            grid.masked_fill_(erased[:, None], FAR_OUTSIDE)
+        grid = grid.movedim(1, 3)
         if self.background is None:
             return F.grid_sample(images, grid, align_corners=False)
-        background = self.background.to(images.device)
+        background = self.background.to(device)
         return F.grid_sample(images - background, grid, align_corners=False) + background
 
 
