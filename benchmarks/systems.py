@@ -151,7 +151,10 @@ def main_table() -> list[str]:
 
 
 def epochs_table(recipe: str, columns: dict[str, tuple[str, float]]) -> list[str]:
-    """Return a table with a line an epoch, means over the seeds; columns: title to (key, factor)."""
+    """Return a table with a line an epoch, means over the seeds.
+
+    `columns` gives the key in the history and a factor for each title.
+    """
     system = next(system for system in SYSTEMS if system.recipe == recipe)
     if len(results(system)) < len(SEEDS):
         return []

@@ -45,7 +45,9 @@ def make_sorting(n: int = 60, labels: np.ndarray | None = None) -> Sorting:
     return sorted_by
 
 
-@pytest.mark.parametrize(("total", "expected"), [(24, (8, 12, 4)), (75, (25, 38, 12)), (2, (1, 1, 1))])
+@pytest.mark.parametrize(
+    ("total", "expected"), [(24, (8, 12, 4)), (75, (25, 38, 12)), (2, (1, 1, 1))]
+)
 def test_epochs_are_split_four_six_two(total, expected):
     split = sorting.split_epochs(total)
     assert tuple(split.values()) == expected

@@ -289,9 +289,7 @@ def dense(shape: Shape, n_classes: int, style_dim: int) -> Network:
     hidden = 256
 
     def layer(n_inputs: int, n_outputs: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Linear(n_inputs, n_outputs), nn.BatchNorm1d(n_outputs), nn.ReLU()
-        )
+        return nn.Sequential(nn.Linear(n_inputs, n_outputs), nn.BatchNorm1d(n_outputs), nn.ReLU())
 
     encoder = nn.Sequential(nn.Flatten(), layer(size, hidden), layer(hidden, hidden))
     decoder = nn.Sequential(

@@ -231,7 +231,7 @@ def check_phases(phases: Sequence[tuple[str, int]]) -> list[tuple[tuple[str, ...
     >>> check_phases([("encoder+head", 2), ("all", 1)])
     [(('encoder', 'head'), 2), (('encoder', 'head', 'style', 'decoder'), 1)]
     """
-    checked = []
+    checked: list[tuple[tuple[str, ...], int]] = []
     for phase in phases:
         if not isinstance(phase, (tuple, list)) or len(phase) != 2:
             raise InputError(

@@ -193,8 +193,8 @@ device, n_threads, random_state
         targets = np.eye(len(self.classes_), dtype=np.float32)[index] * (index >= 0)[:, None]
         on_device = torch.from_numpy(targets.astype(np.float32)).to(self.device_)
         feed = Feed(data, self._transform(data), targets=on_device)
-        epochs = self._epochs(len(data), DIRECT_EPOCHS)
-        self._train("fit", self._weights(), feed, self._settings(len(data)))
+        settings = self._settings(len(data), epochs=self._epochs(len(data), DIRECT_EPOCHS))
+        self._train("fit", self._weights(), feed, settings)
 
     def _weights(self) -> dict[str, float]:
         return super()._weights() | {
