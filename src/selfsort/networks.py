@@ -376,15 +376,6 @@ def question_linear(shape: Shape, n_classes: int, style_dim: int) -> Network:
     return _question_network("question-linear", shape, n_classes, style_dim, nn.Identity())
 
 
-@register("question-normalised")
-def question_normalised(shape: Shape, n_classes: int, style_dim: int) -> Network:
-    """The asker's network with normalised features, whose logits start small."""
-    output = _RectifiedSigmoid()
-    return _question_network(
-        "question-normalised", shape, n_classes, style_dim, output, normalise=True
-    )
-
-
 @register("question-linear-normalised")
 def question_linear_normalised(shape: Shape, n_classes: int, style_dim: int) -> Network:
     """The asker's network with normalised features and a linear output."""

@@ -91,13 +91,7 @@ _ALL = (
         "none",
         _QUESTION,
     ),
-    Recipe(
-        "question-linear-output",
-        "The asker's model with an output that reaches every pixel value.",
-        "AutoencoderClusterer",
-        "none",
-        {**_QUESTION, "network": "question-linear"},
-    ),
+    # Each of the next five mends one thing more than the one before.
     Recipe(
         "question-sigmoid-output",
         "The asker's model without the ReLU before the output's sigmoid.",
@@ -106,22 +100,29 @@ _ALL = (
         {**_QUESTION, "network": "question-sigmoid"},
     ),
     Recipe(
-        "question-plain-softmax",
-        "The asker's model without the ReLU before the softmax.",
+        "question-linear-output",
+        "And with an output that reaches every pixel value.",
         "AutoencoderClusterer",
         "none",
-        {**_QUESTION, "bottleneck": "softmax"},
+        {**_QUESTION, "network": "question-linear"},
+    ),
+    Recipe(
+        "question-plain-softmax",
+        "And without the ReLU before the softmax.",
+        "AutoencoderClusterer",
+        "none",
+        {**_QUESTION, "network": "question-linear", "bottleneck": "softmax"},
     ),
     Recipe(
         "question-normalised-logits",
-        "The asker's model with normalised features, so that the softmax is not saturated.",
+        "And with normalised features, so that the softmax is not saturated.",
         "AutoencoderClusterer",
         "none",
-        {**_QUESTION, "network": "question-normalised"},
+        {**_QUESTION, "network": "question-linear-normalised", "bottleneck": "softmax"},
     ),
     Recipe(
         "question-all-fixed",
-        "The asker's model with linear output, plain softmax, normalised features and Adam.",
+        "And with Adam: everything mended.",
         "AutoencoderClusterer",
         "none",
         {
