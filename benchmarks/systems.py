@@ -22,9 +22,18 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from sklearn.cluster import KMeans
+
+from selfsort import AutoencoderClusterer
+from selfsort.datasets import load_dataset
+from selfsort.images import ImageSet
+from selfsort.pictures import save_tradeoff
+from selfsort.scores import score
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "systems"
@@ -53,8 +62,8 @@ SYSTEMS = (
     System("teach", "≥ 99.3 %", labels="all"),
     System("teach", "≥ 97.5 %", labels="100"),
     System("question", "its failure"),
-    System("question-linear-output", "ablation"),
     System("question-sigmoid-output", "ablation"),
+    System("question-linear-output", "ablation"),
     System("question-plain-softmax", "ablation"),
     System("question-normalised-logits", "ablation"),
     System("question-all-fixed", "ablation"),
@@ -100,13 +109,13 @@ def run_all(systems: list[System]) -> None:
         list(pool.map(lambda pair: run(*pair), others))
 
 
-def results(system: System) -> list[dict]:
+def results(system: System) -> list[dict[str, Any]]:
     """Return the results of a system's complete runs."""
     paths = [folder_of(system, seed) / "result.json" for seed in SEEDS]
     return [json.loads(path.read_text()) for path in paths if path.is_file()]
 
 
-def history(system: System, seed: int) -> list[dict]:
+def history(system: System, seed: int) -> list[dict[str, Any]]:
     """Return a run's history."""
     lines = (folder_of(system, seed) / "history.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
@@ -119,6 +128,14 @@ def spread(values: list[float | None], digits: int, factor: float = 1.0) -> str:
         return "–"
     low, high = min(known), max(known)
     return f"{np.mean(known):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+@cache
+def mnist() -> tuple[ImageSet, ImageSet]:
+    """Return the images to train with, and to test with."""
+    data = load_dataset("mnist")
+    assert data.test is not None
+    return data.train, data.test
 
 
 def main_table() -> list[str]:
@@ -150,10 +167,10 @@ def main_table() -> list[str]:
     return lines
 
 
-def epochs_table(recipe: str, columns: dict[str, tuple[str, float]]) -> list[str]:
+def epochs_table(recipe: str, columns: dict[str, tuple[str, float, int]]) -> list[str]:
     """Return a table with a line an epoch, means over the seeds.
 
-    `columns` gives the key in the history and a factor for each title.
+    `columns` gives the key in the history, a factor and the decimals for each title.
     """
     system = next(system for system in SYSTEMS if system.recipe == recipe)
     if len(results(system)) < len(SEEDS):
@@ -162,8 +179,8 @@ def epochs_table(recipe: str, columns: dict[str, tuple[str, float]]) -> list[str
     lines = [f"| epoch | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for rows in zip(*runs, strict=True):
         cells = [
-            f"{np.mean([row[key] * factor for row in rows]):.4f}"
-            for key, factor in columns.values()
+            f"{np.mean([row[key] * factor for row in rows]):.{digits}f}"
+            for key, factor, digits in columns.values()
         ]
         lines.append(f"| {rows[0]['epoch']} | {' | '.join(cells)} |")
     return [f"## `{recipe}` by epoch (mean of {len(SEEDS)} seeds)", "", *lines, ""]
@@ -182,6 +199,53 @@ def svm_lines() -> list[str]:
         f"{spread([one['svm_features_test_accuracy'] for one in found], 2, 100)} % on the "
         "autoencoder's features, "
         f"{spread([one['svm_pixels_test_accuracy'] for one in found], 2, 100)} % on raw pixels.",
+        "",
+    ]
+
+
+def ablation_table() -> list[str]:
+    """Return how sure the codes of the question's models are: the mean of their largest entry."""
+    images = mnist()[1].images[:, 0]
+    lines = [
+        "| system | largest entry of a code, mean over the test images | classes in use | "
+        "test accuracy % | normalised MSE |",
+        "|---|---|---|---|---|",
+    ]
+    for system in SYSTEMS:
+        if not system.name.startswith(("question", "gumbel", "sort")):
+            continue
+        found = results(system)
+        largest = [
+            AutoencoderClusterer.load(folder_of(system, seed)).predict_proba(images).max(1).mean()
+            for seed in SEEDS[: len(found)]
+        ]
+        tests = [one["test"] for one in found]
+        cells = [
+            f"`{system.recipe}`",
+            spread(largest, 2),
+            spread([test["classes_in_use"] for test in tests], 1),
+            spread([test["accuracy"] for test in tests], 2, 100),
+            spread([test["reconstruction_mse"] for test in tests], 3, NORMALISED),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return ["## How much of a class the code is", "", *lines, ""]
+
+
+def kmeans_lines() -> list[str]:
+    """Return what scikit-learn's k-means on raw pixels reaches."""
+    train, test = (part.images.reshape(-1, 784) / 255 for part in mnist())
+    labels = mnist()[1].labels
+    accuracies, errors = [], []
+    for seed in SEEDS:
+        kmeans = KMeans(10, n_init=1, random_state=seed).fit(train)
+        found = score(labels, kmeans.predict(test), matched=True)
+        accuracies.append(found["accuracy"])
+        errors.append(-kmeans.score(test) / test.size)
+    return [
+        "## k-means",
+        "",
+        "scikit-learn's KMeans (10 clusters, one start) on raw pixels: test accuracy "
+        f"{spread(accuracies, 2, 100)} %, test MSE in [0, 1] {spread(errors, 4)}.",
         "",
     ]
 
@@ -218,21 +282,23 @@ def all_tables() -> str:
         "reconstructions and the test accuracy that are shown after each epoch.",
         "",
     ]
-    normalised = {"MSE in [0, 1]": ("mse", 1.0), "normalised MSE": ("mse", NORMALISED)}
+    normalised = {"MSE in [0, 1]": ("mse", 1.0, 5), "normalised MSE": ("mse", NORMALISED, 4)}
     parts = [
         *header,
         *main_table(),
         "",
         *epochs_table("question", normalised),
-        *epochs_table("plain", {"MSE in [0, 1]": ("mse", 1.0)}),
+        *epochs_table("plain", {"MSE in [0, 1]": ("mse", 1.0, 6)}),
         *epochs_table(
             "joint",
             {
                 **normalised,
-                "cross-entropy, nats": ("classification", 1.0),
-                "test accuracy %": ("test_accuracy", 100.0),
+                "cross-entropy, nats": ("classification", 1.0, 4),
+                "test accuracy %": ("test_accuracy", 100.0, 2),
             },
         ),
+        *ablation_table(),
+        *kmeans_lines(),
         *svm_lines(),
         *tradeoff_table(),
     ]
@@ -255,8 +321,6 @@ def write_csv() -> None:
 
 def write_pictures() -> None:
     """Draw the tradeoff (means over the seeds), and show the prototypes of `sort`, first seed."""
-    from selfsort.pictures import save_tradeoff
-
     found = [one["extra"]["points"] for one in results(System("tradeoff", ""))]
     if found:
         means = [
