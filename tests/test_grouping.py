@@ -13,11 +13,13 @@ from sklearn.neighbors import NearestNeighbors
 from selfsort.errors import InputError, SelfsortError
 from selfsort.grouping import (
     agglomerate,
+    certain_clusters,
     group,
     joint_distribution,
     mutual_information,
     nearest_neighbours,
     pixel_features,
+    rank_by_tangents,
     spread,
     vote,
 )
@@ -161,6 +163,69 @@ def test_neighbours_of_unusable_input(X, arguments, sentence):
     with pytest.raises(InputError) as error:
         nearest_neighbours(X, **arguments)
     assert str(error.value) == sentence
+
+
+# Tangent distance
+
+
+def tangent_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Twice the squared distance to a point's tangents, by ridge regression in numpy."""
+    distance = 0.0
+    for image in (first, second):
+        height, width = image.shape[1:]
+        down, right = np.gradient(image, axis=1), np.gradient(image, axis=2)
+        half = max(height, width) / 2
+        y = (np.arange(height) - (height - 1) / 2)[:, None] / half
+        x = (np.arange(width) - (width - 1) / 2)[None] / half
+        moved = [right, down, x * right, y * right, x * down, y * down]
+        pictures = [*moved, np.hypot(right, down), image]
+        T = np.stack([picture.ravel() for picture in pictures], axis=1)
+        gram = T.T @ T
+        ridge = 1e-3 * np.trace(gram) / 8 * np.eye(8)
+        difference = (first - second).ravel()
+        explained = T @ np.linalg.solve(gram + ridge, T.T @ difference)
+        distance += float(difference @ difference - difference @ explained)
+    return distance
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 12)])
+def test_candidates_are_ranked_by_tangent_distance(shape):
+    rng = np.random.default_rng(0)
+    images = rng.random((40, *shape))
+    images[20:] = np.roll(images[:20], 1, axis=3) + 0.1 * rng.random((20, *shape))
+    candidates = np.stack([rng.permutation(np.delete(np.arange(40), i))[:15] for i in range(40)])
+    found = rank_by_tangents(torch.from_numpy(images).float(), torch.from_numpy(candidates))
+    for i, row in enumerate(candidates):
+        order = np.argsort([tangent_distance(images[i], images[j]) for j in row])
+        assert found[i].tolist() == row[order].tolist()
+
+
+def test_shifted_images_are_nearer_than_others_of_more_similar_pixels():
+    from scipy.ndimage import gaussian_filter, shift
+
+    rng = np.random.default_rng(1)
+    blobs = gaussian_filter(rng.random((30, 28, 28)), (0, 3, 3))
+    blobs = (blobs - blobs.min()) / np.ptp(blobs)
+    images = np.concatenate([blobs, shift(blobs, (0, 1.5, 1), mode="nearest")])
+    X = torch.from_numpy(np.rint(255 * images).astype(np.uint8))[:, None]
+    others = torch.arange(60).repeat(60, 1)
+    others = others[others != torch.arange(60)[:, None]].reshape(60, 59)
+    first = rank_by_tangents(X, others)[:, 0]
+    assert first.tolist() == [*range(30, 60), *range(30)]
+
+
+def test_blank_images_and_strips_have_tangents_too():
+    X = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
+    X[2] = 255
+    ranked = rank_by_tangents(X, torch.tensor([[1, 2], [2, 0], [0, 1]]))
+    assert ranked[:2].tolist() == [[1, 2], [0, 2]]
+    strips = torch.rand(4, 1, 2, 64)
+    assert rank_by_tangents(strips, torch.tensor([[1, 2]] * 4)).shape == (4, 2)
+
+
+def test_ranking_of_something_that_is_no_batch_of_images():
+    with pytest.raises(InputError, match=r"images must have shape .* Got \(3, 4\)\."):
+        rank_by_tangents(torch.zeros(3, 4), torch.zeros(3, 1, dtype=torch.int64))
 
 
 # Pixel features
@@ -310,6 +375,19 @@ def test_exchange_moves_improve_on_merging_alone():
         assert moved <= restarted + 1e-12
         gains.append(moved - merged)
     assert max(gains) > 1e-3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_certain_clusters_by_the_definition(seed):
+    joint, classes = random_joint(seed, 12), np.random.default_rng(seed).integers(3, size=12)
+    found = certain_clusters(joint, classes, ratio=1.3)
+    for a in range(12):
+        shared = [
+            sum(joint[a, b] for b in range(12) if b != a and classes[b] == k) for k in (0, 1, 2)
+        ]
+        own = shared.pop(classes[a])
+        largest = joint.sum(axis=1)[classes == classes[a]].max() == joint.sum(axis=1)[a]
+        assert found[a] == (largest or own >= 1.3 * max(shared))
 
 
 def test_gain_of_every_move_is_the_difference_of_the_information():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfsort import sorting
+from selfsort import grouping, sorting
 from selfsort.bottlenecks import make_bottleneck
 from selfsort.networks import make_network
 from selfsort.sorting import Sorting
@@ -73,39 +73,92 @@ def test_the_head_starts_at_the_least_squares_solution():
     np.testing.assert_allclose(found, expected, atol=1e-2)
 
 
-def test_targets_are_the_classes_on_which_both_votes_agree():
-    stage = make_sorting(4)
-    classes = torch.eye(K)[torch.tensor([0, 0, 1, 2])]
-    pixels = torch.tensor([[1], [0], [3], [2]])  # votes 0, 0, 2, 1
-    features = torch.tensor([[1], [2], [2], [3]])  # votes 0, 1, 1, 2
-    targets = stage.agreed(classes, pixels, features)
-    assert targets.tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
+def ring(n: int, k: int = 4) -> torch.Tensor:
+    """Each image's neighbours are the k before and after it, within its third of all."""
+    third = n // 3
+    rows = []
+    for i in range(n):
+        start = i // third * third
+        rows.append([start + (i - start + step) % third for step in range(1, k + 1)])
+    return torch.tensor(rows)
 
 
-def test_where_no_votes_agree_every_class_is_kept():
-    stage = make_sorting(2)
-    swapped = torch.tensor([[1], [0]])
-    targets = stage.agreed(torch.eye(K)[:2], swapped, swapped)
-    assert targets.tolist() == [[1, 0, 0], [0, 1, 0]]
+THIRDS = torch.arange(60) // 20
+
+
+def test_certain_images_whose_neighbours_agree_keep_their_class_and_others_get_theirs():
+    stage, classes, certain = make_sorting(60), THIRDS.clone(), torch.ones(60, dtype=torch.bool)
+    classes[5] = 2  # disagrees with all its neighbours
+    classes[25:28], certain[25:28] = 0, False  # a fine cluster grouped wrongly, and in doubt
+    targets = stage.targets(classes, certain, ring(60), ring(60))
+    assert targets.argmax(1).tolist() == THIRDS.tolist()
+    assert targets.sum(1).tolist() == [1.0] * 60
+
+
+def test_without_doubt_a_wrong_group_stays():
+    stage, classes = make_sorting(60), THIRDS.clone()
+    classes[24:32] = 0
+    targets = stage.targets(classes, torch.ones(60, dtype=torch.bool), ring(60, 1), ring(60, 1))
+    assert targets[27].tolist() == [1, 0, 0]
+
+
+def test_images_between_two_classes_have_no_target():
+    stage, classes, certain = make_sorting(60), THIRDS.clone(), torch.ones(60, dtype=torch.bool)
+    certain[10] = False
+    pixels, features = ring(60), ring(60)
+    pixels[10], features[10] = torch.arange(1, 5), torch.arange(21, 25)
+    for i in range(60):  # nobody else has it as a neighbour
+        pixels[i][pixels[i] == 10] = i
+        features[i][features[i] == 10] = i
+    targets = stage.targets(classes, certain, pixels, features)
+    assert targets[10].tolist() == [0, 0, 0]
+    assert targets.sum() == 59
+
+
+def test_a_class_of_which_nothing_is_certain_does_not_vanish():
+    stage, classes = make_sorting(60), THIRDS.clone()
+    certain = classes != 1
+    targets = stage.targets(classes, certain, ring(60), ring(60))
+    assert targets.argmax(1).tolist() == THIRDS.tolist()
 
 
 def test_a_given_label_outweighs_every_vote():
-    stage = make_sorting(2, labels=np.array([2, -1]))
-    own = torch.tensor([[0], [1]])
-    targets = stage.agreed(torch.eye(K)[[0, 1]], own, own)
-    assert targets.tolist() == [[0, 0, 1], [0, 1, 0]]
+    given = np.full(60, -1)
+    given[3] = 2
+    stage = make_sorting(60, labels=given)
+    targets = stage.targets(THIRDS, torch.ones(60, dtype=torch.bool), ring(60), ring(60))
+    assert targets[3].tolist() == [0, 0, 1]
+    assert targets[4].tolist() == [1, 0, 0]
 
 
-def test_groups_are_read_from_the_joint_distribution_of_all_graphs():
+def test_given_labels_reach_all_that_are_joined_to_them():
+    given = np.full(60, -1)
+    given[[3, 30, 59]] = [2, 0, 1]
+    classes = make_sorting(60, labels=given).spread(ring(60))
+    assert classes.tolist() == np.repeat([2, 0, 1], 20).tolist()
+
+
+def test_groups_are_read_from_the_joint_distribution():
     stage = make_sorting(8)
     codes = torch.eye(4).repeat(2, 1)  # fine clusters 0 1 2 3 0 1 2 3
     stage.n_classes = 2
     # Neighbours hold 0 with 1 and 2 with 3 together.
     together = torch.tensor([[1], [0], [3], [2], [5], [4], [7], [6]])
-    classes = stage.group(codes, together, together).argmax(1)
+    classes, certain = stage.group(codes, together)
     assert classes[0] == classes[1] == classes[4] == classes[5]
     assert classes[2] == classes[3] == classes[6] == classes[7]
     assert classes[0] != classes[2]
+    assert certain.all()
+
+
+def test_neighbours_of_images_are_ranked_by_tangent_distance_and_those_of_vectors_are_not():
+    stage = make_sorting(60)
+    everyone = grouping.nearest_neighbours(grouping.pixel_features(stage.data.inputs), 59)
+    ranked = grouping.rank_by_tangents(stage.data.inputs, everyone)
+    assert stage.pixel_neighbours().tolist() == ranked[:, :5].tolist()
+    stage.data = Data(stage.data.inputs.flatten(1).float())
+    expected = grouping.nearest_neighbours(grouping.pixel_features(stage.data.inputs), 5)
+    assert stage.pixel_neighbours().tolist() == expected.tolist()
 
 
 def test_all_stages_run_in_order_with_what_they_need():

@@ -442,6 +442,29 @@ def test_averaged_weights_are_the_moving_average_of_all_steps():
     assert not same(found, states[-1])
 
 
+def test_normalisations_are_measured_on_images_without_transform():
+    """What the transform makes of the images must not be what the network expects of them."""
+    fit, data = make_fit(epochs=1), tiny_data(40)
+    fit.model.network.mean, fit.model.network.std = 0.3, 0.5
+    darker = lambda images, generator: images * 0.1  # noqa: E731
+    training.fit(fit, Feed(data, darker))
+    network = fit.model.network
+    flatten, first = network.encoder[0], network.encoder[1]
+    with torch.no_grad():
+        rows = first[0](flatten((data.inputs - 0.3) / 0.5)).numpy()
+    norm = first[1]
+    np.testing.assert_allclose(norm.running_mean, rows.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(norm.running_var, rows.var(axis=0, ddof=1), rtol=1e-4)
+    assert norm.momentum == 0.1
+
+
+def test_without_a_transform_or_with_a_frozen_encoder_normalisations_are_left_alone(monkeypatch):
+    monkeypatch.setattr(training, "calibrate", None)
+    training.fit(make_fit(epochs=1), Feed(tiny_data()))
+    frozen = make_fit(phases=[("decoder", 1)])
+    training.fit(frozen, Feed(tiny_data(), lambda images, generator: images))
+
+
 def test_without_averaging_the_last_weights_stay():
     fit = make_fit(average=0.0)
     last: dict[str, torch.Tensor] = {}

@@ -73,11 +73,15 @@ class Network(nn.Module):
         self.mean = mean
         self.std = std
 
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return inputs in [0, 1] in the units that the encoder reads."""
+        if (self.mean, self.std) == (0.0, 1.0):
+            return images
+        return (images - self.mean) / self.std
+
     def encode(self, images: Tensor) -> Encoded:
         """Return features, logits and style of inputs ``(n, *shape)`` in [0, 1]."""
-        if (self.mean, self.std) != (0.0, 1.0):
-            images = (images - self.mean) / self.std
-        maps = self.encoder(images)
+        maps = self.encoder(self.normalised(images))
         features = self.neck(maps)
         logits = None if self.head is None else self.head(features).float()
         style = None if self.style is None else self.style(maps).float()

@@ -29,6 +29,11 @@ N_FINE = 100
 IMAGES_PER_FINE_CLUSTER = 15
 N_PIXEL_NEIGHBOURS = 10
 N_FEATURE_NEIGHBOURS = 10
+N_CANDIDATES = 60
+N_SPREAD = 5
+"""Neighbours, of each graph, over which classes spread to the images in doubt."""
+ALPHA = 0.9
+LEAST_VOTE, LEAST_SHARE = 0.9, 0.6
 DESCRIBE_BATCH = 1000
 HEAD_SCALE = 10.0
 """Logits per unit of the least-squares fit to one-hot targets: about 0.999 for the best class."""
@@ -88,25 +93,34 @@ class Sorting:
             codes, features = self.describe()
             feature_neighbours = self.neighbours_of(features, N_FEATURE_NEIGHBOURS)
             if self.labels is None:
-                classes = self.group(codes, pixel_neighbours, feature_neighbours)
+                classes, certain = self.group(codes, pixel_neighbours)
             else:
                 classes = self.spread(feature_neighbours)
-            targets = self.agreed(classes, pixel_neighbours, feature_neighbours)
+                certain = torch.ones(len(classes), dtype=torch.bool)
+            targets = self.targets(classes, certain, pixel_neighbours, feature_neighbours)
             self.new_head(self.n_classes)
             self.solve_head(features, targets)
         self.self_train(targets, feature_neighbours)
 
-    def neighbours_of(self, rows: Tensor, wanted: int) -> Tensor:
-        """Return nearest neighbours, fewer of them where there are few images a class."""
+    def n_neighbours(self, wanted: int) -> int:
+        """Return how many neighbours to use, fewer where there are few images a class."""
         few = len(self.data) // (4 * self.n_classes)
-        n_neighbours = max(1, min(wanted, few, len(self.data) - 1))
-        return grouping.nearest_neighbours(rows, n_neighbours).cpu()
+        return max(1, min(wanted, few, len(self.data) - 1))
+
+    def neighbours_of(self, rows: Tensor, wanted: int) -> Tensor:
+        """Return nearest neighbours by the cosine, the nearest first."""
+        return grouping.nearest_neighbours(rows, self.n_neighbours(wanted)).cpu()
 
     def pixel_neighbours(self) -> Tensor:
-        """Return the neighbours by pixels, ``(n, k)``."""
+        """Return the neighbours by pixels, ``(n, k)``; of images, by tangent distance."""
         with self.stage("neighbours"):
             features = grouping.pixel_features(self.data.inputs)
-            return self.neighbours_of(features, N_PIXEL_NEIGHBOURS)
+            if self.data.inputs.ndim == 2:
+                return self.neighbours_of(features, N_PIXEL_NEIGHBOURS)
+            n_candidates = min(N_CANDIDATES, len(self.data) - 1)
+            candidates = grouping.nearest_neighbours(features, n_candidates)
+            ranked = grouping.rank_by_tangents(self.data.inputs, candidates)
+            return ranked[:, : self.n_neighbours(N_PIXEL_NEIGHBOURS)].cpu()
 
     def new_head(self, n_outputs: int) -> nn.Linear:
         """Replace the class head by a fresh one."""
@@ -158,34 +172,51 @@ class Sorting:
         # Inference tensors cannot enter a later training step; copies can.
         return torch.cat(codes).clone(), torch.cat(features).clone()
 
-    def group(self, codes: Tensor, *graphs: Tensor) -> Tensor:
-        """Return each image's classes ``(n, n_classes)`` by grouping the fine clusters.
+    def group(self, codes: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each image's class by grouping the fine clusters, and whether it is certain.
 
         The pixels' neighbours join what the network holds apart, such as crossed and plain
-        sevens; the features' neighbours, which are purer, hold apart what only looks alike.
+        sevens.
         """
-        joint = sum(grouping.joint_distribution(codes, graph) for graph in graphs)
+        joint = grouping.joint_distribution(codes, neighbours)
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
         found = grouping.group(joint, self.n_classes, random_state=seed)
-        return codes.cpu() @ torch.eye(self.n_classes)[torch.from_numpy(found.classes)]
+        certain = grouping.certain_clusters(joint, found.classes)
+        fine = codes.argmax(1).cpu()
+        return torch.from_numpy(found.classes)[fine], torch.from_numpy(certain)[fine]
 
     def spread(self, feature_neighbours: Tensor) -> Tensor:
-        """Return each image's classes ``(n, n_classes)`` by spreading the given labels."""
+        """Return each image's class by spreading the given labels."""
         assert self.labels is not None  # noqa: S101
         given = torch.from_numpy(self.labels)
-        return grouping.spread(given, feature_neighbours, self.n_classes)
+        return grouping.spread(given, feature_neighbours, self.n_classes).argmax(1)
 
-    def agreed(
-        self, classes: Tensor, pixel_neighbours: Tensor, feature_neighbours: Tensor
+    def targets(
+        self,
+        classes: Tensor,
+        certain: Tensor,
+        pixel_neighbours: Tensor,
+        feature_neighbours: Tensor,
     ) -> Tensor:
-        """Return one-hot targets where classes and both votes agree, rows of zeros elsewhere."""
-        own = classes.argmax(1)
-        keep = torch.ones(len(own), dtype=torch.bool)
+        """Return one-hot targets, and rows of zeros for images in doubt.
+
+        Certain images whose neighbours by pixels and by features nearly all share their class
+        keep it. All others get theirs from those, spread over both graphs; a fine cluster that
+        was grouped wrongly is mended by that, image by image.
+        """
+        known = certain.clone()
         for neighbours in (pixel_neighbours, feature_neighbours):
-            keep &= grouping.vote(classes, neighbours).argmax(1) == own
-        if not keep.any():
-            keep[:] = True
-        targets = torch.eye(self.n_classes)[own] * keep[:, None]
+            votes = grouping.vote(classes, neighbours, self.n_classes)
+            known &= votes.gather(1, classes[:, None])[:, 0] >= LEAST_VOTE
+        for label in range(self.n_classes):
+            mine = classes == label
+            if not known[mine].any():  # a class must not vanish because it is small or torn
+                known |= mine
+        half = [graph[:, :N_SPREAD] for graph in (pixel_neighbours, feature_neighbours)]
+        labels = torch.where(known, classes, -1)
+        shares = grouping.spread(labels, torch.cat(half, dim=1), self.n_classes, alpha=ALPHA)
+        kept = shares.max(dim=1).values >= LEAST_SHARE
+        targets = torch.eye(self.n_classes)[shares.argmax(1)] * kept[:, None]
         if self.labels is not None:
             given = torch.from_numpy(self.labels)
             labelled = given >= 0

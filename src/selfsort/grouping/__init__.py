@@ -9,23 +9,27 @@ from selfsort.grouping.information import (
     Agglomeration,
     Grouping,
     agglomerate,
+    certain_clusters,
     group,
     joint_distribution,
     mutual_information,
 )
 from selfsort.grouping.neighbours import nearest_neighbours
 from selfsort.grouping.pixels import pixel_features
+from selfsort.grouping.tangents import rank_by_tangents
 from selfsort.grouping.votes import spread, vote
 
 __all__ = [
     "Agglomeration",
     "Grouping",
     "agglomerate",
+    "certain_clusters",
     "group",
     "joint_distribution",
     "mutual_information",
     "nearest_neighbours",
     "pixel_features",
+    "rank_by_tangents",
     "spread",
     "vote",
 ]

@@ -49,8 +49,7 @@ def pixel_features(images: torch.Tensor) -> torch.Tensor:
             "images must have shape (n, channels, height, width) or (n, p). "
             f"Got {tuple(images.shape)}."
         )
-    # In blocks, because large images as float32 may not fit into memory all at once.
-    pooled = torch.cat([_pooled(block).flatten(1) for block in torch.split(images, 4096)])
+    pooled = pooled_images(images).flatten(1)
     return pooled - pooled.mean(dim=1, keepdim=True)
 
 
@@ -60,6 +59,12 @@ def _standardised(X: torch.Tensor) -> torch.Tensor:
     # A constant feature keeps a deviation of rounding size, which must not be blown up.
     constant = deviation <= 1e-6 * X.abs().amax(dim=0)
     return torch.where(constant, 0, centred / torch.where(constant, 1, deviation))
+
+
+def pooled_images(images: torch.Tensor) -> torch.Tensor:
+    """Return images in [0, 1], of a side above 16 averaged to 14 along the longer side."""
+    # In blocks, because large images as float32 may not fit into memory all at once.
+    return torch.cat([_pooled(block) for block in torch.split(images, 4096)])
 
 
 def _pooled(images: torch.Tensor) -> torch.Tensor:

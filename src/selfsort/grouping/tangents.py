@@ -1,0 +1,116 @@
+"""Neighbours among images that do not mind a small shift, turn, scaling, slant or thickness."""
+
+from __future__ import annotations
+
+import torch
+
+from selfsort.errors import InputError
+from selfsort.grouping.neighbours import check_neighbours
+from selfsort.grouping.pixels import pooled_images
+
+_RIDGE = 1e-3  # of the mean squared length of an image's tangents: blank images have none at all
+_BLOCK = 500
+
+
+def tangents(images: torch.Tensor) -> torch.Tensor:
+    """Return how each image changes under small transforms, ``(n, 8, channels·h·w)``.
+
+    They span shifts and the linear maps (turn, slant, scaling: six together), thickness, and
+    intensity.
+
+    Parameters
+    ----------
+    images : torch.Tensor of float, shape (n, channels, h, w)
+
+    References
+    ----------
+    Simard, LeCun, Denker, Victorri (1998), Transformation invariance in pattern recognition:
+    tangent distance and tangent propagation, LNCS 1524.
+
+    Examples
+    --------
+    >>> ramp = torch.arange(3.0).expand(1, 1, 3, 3)  # grows by 1 a pixel from left to right
+    >>> tangents(ramp)[0, 0].tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    height, width = images.shape[2:]
+    down, right = _slope(images, 2), _slope(images, 3)
+    half = max(height, width) / 2
+    y = ((torch.arange(height, device=images.device) - (height - 1) / 2) / half)[:, None]
+    x = (torch.arange(width, device=images.device) - (width - 1) / 2) / half
+    moved = [right, down, x * right, y * right, x * down, y * down]
+    thicker = (right.square() + down.square()).sqrt()
+    return torch.stack([*moved, thicker, images], dim=1).flatten(2)
+
+
+def _slope(images: torch.Tensor, dim: int) -> torch.Tensor:
+    if images.shape[dim] == 1:  # a long strip, averaged to one row
+        return torch.zeros_like(images)
+    return torch.gradient(images, dim=dim)[0]
+
+
+def _bases(images: torch.Tensor) -> torch.Tensor:
+    """Return an orthonormal basis of each image's tangents, ``(n, 8, p)``, slightly shrunk."""
+    directions = tangents(images)
+    gram = directions @ directions.mT
+    ridge = _RIDGE * gram.diagonal(dim1=1, dim2=2).mean(dim=1) + torch.finfo(gram.dtype).tiny
+    gram.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
+    return torch.linalg.solve_triangular(torch.linalg.cholesky(gram), directions, upper=False)
+
+
+def rank_by_tangents(images: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+    """Return each image's candidates ordered by tangent distance, nearest first.
+
+    The distance of two images is the squared length of their difference, once without what the
+    first image's tangents explain and once without what the second one's do, added up.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        uint8 or float of shape (n, channels, height, width).
+    candidates : torch.Tensor of int64, shape (n, k)
+        Row numbers, such as the nearest neighbours by a cheaper measure.
+
+    Returns
+    -------
+    torch.Tensor of int64, shape (n, k)
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit.
+
+    Notes
+    -----
+    Of the ten nearest of 60 candidates among MNIST's 60,000 training images 97.6 % show the same
+    digit, against 96.3 % of the ten first candidates; on scikit-learn's digits 98.0 % against
+    96.3 %.
+
+    References
+    ----------
+    Simard, LeCun, Denker, Victorri (1998), see `tangents`.
+
+    Examples
+    --------
+    >>> bar = torch.zeros(3, 1, 8, 8)
+    >>> bar[0, :, :, 3], bar[1, :, 2], bar[2, :, :, 4] = 1, 1, 1  # the first and last: a shift
+    >>> rank_by_tangents(bar, torch.tensor([[1, 2], [0, 2], [1, 0]]))[0].tolist()
+    [2, 1]
+    """
+    if images.ndim != 4:
+        raise InputError(
+            f"images must have shape (n, channels, height, width). Got {tuple(images.shape)}."
+        )
+    check_neighbours(images, candidates)
+    small = pooled_images(images)
+    flat = small.flatten(1)
+    bases = torch.cat([_bases(block) for block in torch.split(small, _BLOCK)])
+    ranked = []
+    for rows in torch.split(torch.arange(len(flat), device=flat.device), _BLOCK):
+        others = candidates[rows]
+        difference = flat[others] - flat[rows, None]
+        first = (difference @ bases[rows].mT).square().sum(dim=2)
+        second = (bases[others] @ difference[..., None]).square().sum(dim=(2, 3))
+        distance = 2 * difference.square().sum(dim=2) - first - second
+        ranked.append(others.gather(1, distance.argsort(dim=1, stable=True)))
+    return torch.cat(ranked)
