@@ -567,7 +567,9 @@ def test_thirty_labels():
         "neighbours",
         "fine clusters",
         "grouping",
-        "self-training",
+        "first self-training",
+        "new neighbours",
+        "second self-training",
         "decoder",
     ]
 

@@ -13,7 +13,6 @@ from sklearn.neighbors import NearestNeighbors
 from selfsort.errors import InputError, SelfsortError
 from selfsort.grouping import (
     agglomerate,
-    certain_clusters,
     group,
     joint_distribution,
     mutual_information,
@@ -375,19 +374,6 @@ def test_exchange_moves_improve_on_merging_alone():
         assert moved <= restarted + 1e-12
         gains.append(moved - merged)
     assert max(gains) > 1e-3
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_certain_clusters_by_the_definition(seed):
-    joint, classes = random_joint(seed, 12), np.random.default_rng(seed).integers(3, size=12)
-    found = certain_clusters(joint, classes, ratio=1.3)
-    for a in range(12):
-        shared = [
-            sum(joint[a, b] for b in range(12) if b != a and classes[b] == k) for k in (0, 1, 2)
-        ]
-        own = shared.pop(classes[a])
-        largest = joint.sum(axis=1)[classes == classes[a]].max() == joint.sum(axis=1)[a]
-        assert found[a] == (largest or own >= 1.3 * max(shared))
 
 
 def test_gain_of_every_move_is_the_difference_of_the_information():

@@ -245,8 +245,15 @@ def test_a_run_without_labels_is_matched(sorted_run):
     result = result_of(sorted_run)
     told = ("recipe", "n_classes", "n_labels", "matched")
     assert [result[name] for name in told] == ["sort", 10, 0, True]
-    stages = ["neighbours", "fine clusters", "grouping", "self-training", "decoder"]
-    assert list(result["stage_seconds"]) == stages
+    assert list(result["stage_seconds"]) == [
+        "neighbours",
+        "fine clusters",
+        "grouping",
+        "first self-training",
+        "new neighbours",
+        "second self-training",
+        "decoder",
+    ]
 
 
 def test_history_has_a_line_an_epoch(taught, sorted_run):
@@ -363,7 +370,7 @@ def test_few_labels(folder, data):
     assert names_in(run) == WITH_CLASSES | {"confusion.png"}
     # fine clusters are no classes: their epochs have no accuracy
     measured = {row["stage"] for row in history_of(run) if "test_accuracy" in row}
-    assert measured == {"self-training", "decoder"}
+    assert measured == {"first self-training", "second self-training", "decoder"}
 
 
 def test_labels_of_a_csv_file_for_images_that_have_none(folder, photos):

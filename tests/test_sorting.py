@@ -11,13 +11,14 @@ import torch
 from selfsort import grouping, sorting
 from selfsort.bottlenecks import make_bottleneck
 from selfsort.networks import make_network
+from selfsort.objectives import Outputs, information
 from selfsort.sorting import Sorting
 from selfsort.training import Data, Model, Settings
 
 K = 3
 
 
-def make_sorting(n: int = 60, labels: np.ndarray | None = None) -> Sorting:
+def make_sorting(n: int = 60, labels: np.ndarray | None = None, stop_in: str = "") -> Sorting:
     torch.manual_seed(0)
     images = torch.randint(0, 256, (n, 1, 8, 8), dtype=torch.uint8)
     model = Model(make_network("auto", (1, 8, 8), K, 2), make_bottleneck("softmax"))
@@ -25,13 +26,14 @@ def make_sorting(n: int = 60, labels: np.ndarray | None = None) -> Sorting:
 
     def train(name, weights, feed, settings):
         calls.append((name, dict(weights), feed, settings))
+        return name != stop_in
 
     sorted_by = Sorting(
         model,
         Data(images),
         K,
         labels,
-        {"fine clusters": 4, "self-training": 6, "decoder": 2},
+        sorting.split_epochs(12),
         transform=None,
         strong_transform=None,
         settings=lambda **changes: Settings(
@@ -46,9 +48,9 @@ def make_sorting(n: int = 60, labels: np.ndarray | None = None) -> Sorting:
 
 
 @pytest.mark.parametrize(
-    ("total", "expected"), [(24, (8, 12, 4)), (75, (25, 38, 12)), (2, (1, 1, 1))]
+    ("total", "expected"), [(24, (6, 6, 8, 4)), (75, (19, 19, 25, 12)), (2, (1, 1, 1, 1))]
 )
-def test_epochs_are_split_four_six_two(total, expected):
+def test_epochs_are_split_three_three_four_two(total, expected):
     split = sorting.split_epochs(total)
     assert tuple(split.values()) == expected
 
@@ -140,7 +142,8 @@ def test_given_labels_reach_all_that_are_joined_to_them():
 
 def test_groups_are_read_from_the_joint_distribution():
     stage = make_sorting(8)
-    codes = torch.eye(4).repeat(2, 1)  # fine clusters 0 1 2 3 0 1 2 3
+    # The first head is stuck with everything in one; fine clusters 0 1 2 3 0 1 2 3 in the second.
+    codes = torch.stack([torch.eye(4)[[0] * 8], torch.eye(4).repeat(2, 1)], dim=1)
     stage.n_classes = 2
     # Neighbours hold 0 with 1 and 2 with 3 together.
     together = torch.tensor([[1], [0], [3], [2], [5], [4], [7], [6]])
@@ -148,7 +151,21 @@ def test_groups_are_read_from_the_joint_distribution():
     assert classes[0] == classes[1] == classes[4] == classes[5]
     assert classes[2] == classes[3] == classes[6] == classes[7]
     assert classes[0] != classes[2]
-    assert certain.all()
+    assert certain.sum() == 4  # those of the class that the stuck head's only one is matched to
+
+
+def test_images_are_certain_on_which_the_best_heads_agree():
+    stage = make_sorting(60)
+    best = torch.eye(4)[torch.arange(60) // 20]
+    moved = THIRDS.clone()
+    moved[7] = 1
+    named_otherwise = torch.eye(4)[torch.tensor([2, 3, 0])[moved]]
+    stuck = torch.eye(4)[[0] * 60]
+    codes = torch.stack([stuck, named_otherwise, best, best], dim=1)
+    classes, certain = stage.group(codes, ring(60))
+    assert [len(set(classes[start : start + 20].tolist())) for start in (0, 20, 40)] == [1, 1, 1]
+    assert len(set(classes.tolist())) == 3
+    assert certain.tolist() == [i != 7 for i in range(60)]
 
 
 def test_neighbours_of_images_are_ranked_by_tangent_distance_and_those_of_vectors_are_not():
@@ -165,17 +182,39 @@ def test_all_stages_run_in_order_with_what_they_need():
     stage = make_sorting()
     stage.run()
     names = [name for name, *_ in stage.calls]
-    assert names == ["fine clusters", "self-training"]
+    assert names == ["fine clusters", "first self-training", "second self-training"]
     _, weights, feed, settings = stage.calls[0]
     assert weights == {"information": 1.0}
     assert feed.neighbours.shape == (60, 5)
     assert feed.targets is None
-    assert settings.epochs == 4
-    _, weights, feed, settings = stage.calls[1]
-    assert weights == {"classification": 1.0, "information": 0.3}
-    assert feed.targets.shape == (60, K)
-    assert settings.epochs == 6
+    assert settings.epochs == 3
+    for (_, weights, feed, settings), epochs in zip(stage.calls[1:], (3, 4), strict=True):
+        assert weights == {"classification": 1.0}
+        assert feed.targets.shape == (60, K)
+        # Images in doubt, whose targets are all 0, are not trained on.
+        assert feed.index.tolist() == np.flatnonzero(feed.targets.sum(1)).tolist()
+        assert (settings.epochs, settings.average) == (epochs, 0.99)
     assert stage.model.network.head.out_features == K
+
+
+def test_nothing_more_is_done_once_training_was_stopped():
+    stage = make_sorting(stop_in="first self-training")
+    stage.run()
+    assert [name for name, *_ in stage.calls] == ["fine clusters", "first self-training"]
+
+
+@pytest.mark.parametrize("n_heads", [1, 3])
+def test_information_of_several_heads_is_the_mean_of_each(n_heads):
+    generator = torch.Generator().manual_seed(2)
+    code = torch.rand(20, n_heads, 4, generator=generator).softmax(2)
+    partner = torch.rand(20, n_heads, 4, generator=generator).softmax(2)
+    nothing = torch.zeros(20, 1)
+    single = [
+        information(Outputs(nothing, code=code[:, h], partner_code=partner[:, h]))
+        for h in range(n_heads)
+    ]
+    found = information(Outputs(nothing, code=code, partner_code=partner))
+    np.testing.assert_allclose(found, torch.stack(single).mean(0), rtol=1e-5)
 
 
 def test_descriptions_are_those_of_the_network_in_evaluation_mode():

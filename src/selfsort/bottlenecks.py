@@ -88,7 +88,7 @@ class Softmax(Bottleneck):
     def forward(
         self, logits: Tensor, progress: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
-        return torch.softmax(logits / self.temperature, dim=1)
+        return torch.softmax(logits / self.temperature, dim=-1)
 
 
 class RectifiedSoftmax(Bottleneck):
@@ -109,7 +109,7 @@ class RectifiedSoftmax(Bottleneck):
     def forward(
         self, logits: Tensor, progress: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
-        return torch.softmax(torch.relu(logits), dim=1)
+        return torch.softmax(torch.relu(logits), dim=-1)
 
 
 class Gumbel(Bottleneck):
@@ -157,9 +157,9 @@ class Gumbel(Bottleneck):
         self, logits: Tensor, progress: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
         if not self.training:
-            return torch.softmax(logits, dim=1)
+            return torch.softmax(logits, dim=-1)
         noisy = logits + gumbel_noise(logits, generator)
-        return torch.softmax(noisy / self.temperature(progress), dim=1)
+        return torch.softmax(noisy / self.temperature(progress), dim=-1)
 
 
 class StraightThrough(Bottleneck):
@@ -193,8 +193,8 @@ class StraightThrough(Bottleneck):
     def forward(
         self, logits: Tensor, progress: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
-        soft = torch.softmax(logits / self.temperature, dim=1)
-        hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
+        soft = torch.softmax(logits / self.temperature, dim=-1)
+        hard = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
         # (soft - soft.detach()) is exactly zero forward and carries the gradient backward.
         return hard + (soft - soft.detach())
 

@@ -33,6 +33,24 @@ class Encoded(NamedTuple):
     style: Tensor | None
 
 
+class Heads(nn.Linear):
+    """Several linear heads side by side, from features ``(n, d)`` to ``(n, n_heads, n_outputs)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Heads(128, n_heads=5, n_outputs=100)(torch.zeros(2, 128)).shape
+    torch.Size([2, 5, 100])
+    """
+
+    def __init__(self, n_features: int, n_heads: int, n_outputs: int) -> None:
+        super().__init__(n_features, n_heads * n_outputs)
+        self.n_heads = n_heads
+
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features).unflatten(1, (self.n_heads, -1))
+
+
 class Network(nn.Module):
     """Encoder, class head, style head and decoder.
 

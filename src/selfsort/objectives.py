@@ -116,6 +116,7 @@ def information(outputs: Outputs) -> Tensor:
 
     With ``P = mean_i code_i partner_i'``, symmetrised, the value of image i is
     ``-sum_ab code_ia partner_ib log(P_ab / (P_a P_b))``: its mean over the batch is ``-I``.
+    Codes of several heads, ``(n, n_heads, n_classes)``, give the mean over the heads.
     A batch should hold many times ``n_classes`` images, or the estimate is biased upward.
 
     References
@@ -130,13 +131,16 @@ def information(outputs: Outputs) -> Tensor:
     tensor(-0.6931)
     """
     assert outputs.code is not None and outputs.partner_code is not None  # noqa: S101
-    code, partner = outputs.code, outputs.partner_code
-    joint = code.T @ partner / len(code)
-    joint = (joint + joint.T) / 2
+    code, partner = (
+        heads if heads.ndim == 3 else heads[:, None]
+        for heads in (outputs.code, outputs.partner_code)
+    )
+    joint = torch.einsum("nha,nhb->hab", code, partner) / len(code)
+    joint = (joint + joint.mT) / 2
     smallest = torch.finfo(joint.dtype).tiny
-    marginal = joint.sum(1).clamp_min(smallest).log()
-    gain = joint.clamp_min(smallest).log() - marginal[:, None] - marginal[None, :]
-    return -((code @ gain) * partner).sum(1)
+    marginal = joint.sum(2).clamp_min(smallest).log()
+    gain = joint.clamp_min(smallest).log() - marginal[:, :, None] - marginal[:, None, :]
+    return -(torch.einsum("nha,hab->nhb", code, gain) * partner).sum(2).mean(1)
 
 
 NEEDS = {"mse": "reconstruction", "bce": "reconstruction", "information": "partner_code"}

@@ -1,11 +1,14 @@
 """How classes are learned with no labels, or a few: the stages of the recipes `sort` and `teach`.
 
 1. *neighbours*: each image's nearest images by their pixels, a graph no network made.
-2. *fine clusters*: a head of about 100 clusters keeps the information that neighbours share.
+2. *fine clusters*: heads of about 100 clusters keep the information that neighbours share.
 3. *grouping*: fine clusters become classes: by the information between neighbours, or, where
-   there are labels, by spreading those over the neighbours in the features.
-4. *self-training*: a fresh class head learns the labels on which the class, the pixel
-   neighbours and the feature neighbours agree.
+   there are labels, by spreading those over the neighbours in the features. The head whose
+   groups share the most information is taken.
+4. *first self-training*: a fresh class head learns the classes of the images that are in no
+   doubt, and those which spread from them over the neighbours.
+5. *new neighbours* and *second self-training*: the same again, from the classes learned and
+   the neighbours in the features they were learned with.
 
 No stage looks at a label that was not given, and none at test images.
 """
@@ -19,17 +22,23 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics.cluster import contingency_matrix
 from torch import Tensor, nn
 
 from selfsort import grouping
 from selfsort.augment import Transform
+from selfsort.networks import Heads
 from selfsort.training import Data, Feed, Model, Settings, autocast
 
+N_HEADS = 5
+"""On one trunk some heads get stuck with two classes in one cluster; the best of five did not."""
+N_AGREEING = 3
 N_FINE = 100
 IMAGES_PER_FINE_CLUSTER = 15
 N_PIXEL_NEIGHBOURS = 10
 N_FEATURE_NEIGHBOURS = 10
-N_CANDIDATES = 60
+N_CANDIDATES = 40
 N_SPREAD = 5
 """Neighbours, of each graph, over which classes spread to the images in doubt."""
 ALPHA = 0.9
@@ -37,15 +46,20 @@ LEAST_VOTE, LEAST_SHARE = 0.9, 0.6
 DESCRIBE_BATCH = 1000
 HEAD_SCALE = 10.0
 """Logits per unit of the least-squares fit to one-hot targets: about 0.999 for the best class."""
-EPOCH_SHARES = {"fine clusters": 4, "self-training": 6, "decoder": 2}
+EPOCH_SHARES = {
+    "fine clusters": 4,
+    "first self-training": 3,
+    "second self-training": 3,
+    "decoder": 2,
+}
 
 
 class Train(Protocol):
-    """Train one stage: name, term weights, feed and settings."""
+    """Train one stage: name, term weights, feed and settings; return whether to go on."""
 
     def __call__(
         self, name: str, weights: Mapping[str, float], feed: Feed, settings: Settings
-    ) -> None: ...
+    ) -> bool: ...
 
 
 @dataclass
@@ -98,9 +112,17 @@ class Sorting:
                 classes = self.spread(feature_neighbours)
                 certain = torch.ones(len(classes), dtype=torch.bool)
             targets = self.targets(classes, certain, pixel_neighbours, feature_neighbours)
-            self.new_head(self.n_classes)
+            self.new_head(nn.Linear(features.shape[1], self.n_classes))
             self.solve_head(features, targets)
-        self.self_train(targets, feature_neighbours)
+        if not self.self_train("first self-training", targets):
+            return
+        with self.stage("new neighbours"):
+            codes, features = self.describe()
+            feature_neighbours = self.neighbours_of(features, N_FEATURE_NEIGHBOURS)
+            classes = codes.argmax(1).cpu()
+            certain = torch.ones(len(classes), dtype=torch.bool)
+            targets = self.targets(classes, certain, pixel_neighbours, feature_neighbours)
+        self.self_train("second self-training", targets)
 
     def n_neighbours(self, wanted: int) -> int:
         """Return how many neighbours to use, fewer where there are few images a class."""
@@ -122,13 +144,9 @@ class Sorting:
             ranked = grouping.rank_by_tangents(self.data.inputs, candidates)
             return ranked[:, : self.n_neighbours(N_PIXEL_NEIGHBOURS)].cpu()
 
-    def new_head(self, n_outputs: int) -> nn.Linear:
-        """Replace the class head by a fresh one."""
-        network = self.model.network
-        old = network.head
-        assert isinstance(old, nn.Linear)  # noqa: S101 - every network with classes has one
-        network.head = nn.Linear(old.in_features, n_outputs).to(old.weight.device)
-        return network.head
+    def new_head(self, head: nn.Linear) -> None:
+        """Replace the class head."""
+        self.model.network.head = head.to(self.data.inputs.device)
 
     def solve_head(self, features: Tensor, targets: Tensor) -> None:
         """Start the class head at the least-squares solution for the targets.
@@ -149,15 +167,21 @@ class Sorting:
 
     def learn_fine_clusters(self, neighbours: Tensor) -> None:
         """Learn fine clusters that keep the information between pixel neighbours."""
+        old = self.model.network.head
+        assert isinstance(old, nn.Linear)  # noqa: S101 - every network with classes has one
         n_fine = min(N_FINE, len(self.data) // IMAGES_PER_FINE_CLUSTER)
-        self.new_head(max(n_fine, self.n_classes))
+        self.new_head(Heads(old.in_features, N_HEADS, max(n_fine, self.n_classes)))
         self.model.network.sharpen_head(self.generator)
         feed = Feed(self.data, self.transform, neighbours)
         settings = self.settings(epochs=self.epochs["fine clusters"])
         self.train("fine clusters", {"information": 1.0}, feed, settings)
 
     def describe(self) -> tuple[Tensor, Tensor]:
-        """Return codes ``(n, n_fine)`` and features ``(n, d)`` of all images."""
+        """Return codes and features ``(n, d)`` of all images.
+
+        Codes are distributions over fine clusters ``(n, n_heads, n_fine)``, or over classes
+        ``(n, n_classes)``, whichever the head gives.
+        """
         codes, features = [], []
         enabled = self.settings().autocast
         model = self.model.eval()
@@ -167,23 +191,34 @@ class Sorting:
                     self.data.batch(slice(start, start + DESCRIBE_BATCH))
                 )
                 assert encoded.logits is not None  # noqa: S101
-                codes.append(torch.softmax(encoded.logits, dim=1))
+                codes.append(torch.softmax(encoded.logits, dim=-1))
                 features.append(encoded.features.float())
         # Inference tensors cannot enter a later training step; copies can.
         return torch.cat(codes).clone(), torch.cat(features).clone()
 
     def group(self, codes: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each image's class by grouping the fine clusters, and whether it is certain.
+        """Return each image's class by grouping fine clusters, and whether it is certain.
 
         The pixels' neighbours join what the network holds apart, such as crossed and plain
-        sevens.
+        sevens. Classes are those of the head whose groups keep the most information between
+        neighbours; an image is certain where the three best heads agree.
         """
-        joint = grouping.joint_distribution(codes, neighbours)
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
-        found = grouping.group(joint, self.n_classes, random_state=seed)
-        certain = grouping.certain_clusters(joint, found.classes)
-        fine = codes.argmax(1).cpu()
-        return torch.from_numpy(found.classes)[fine], torch.from_numpy(certain)[fine]
+        found = []
+        for code in codes.cpu().unbind(1):
+            joint = grouping.joint_distribution(code, neighbours)
+            groups = grouping.group(joint, self.n_classes, random_state=seed)
+            found.append((groups.information, groups.classes[code.argmax(1).numpy()]))
+        found.sort(key=lambda head: head[0], reverse=True)
+        classes = found[0][1]
+        certain = np.ones(len(classes), dtype=bool)
+        for _, others in found[1:N_AGREEING]:
+            counts = contingency_matrix(others, classes)
+            rows, columns = linear_sum_assignment(-counts)
+            name = np.full(self.n_classes, -1)
+            name[np.unique(others)[rows]] = np.unique(classes)[columns]
+            certain &= name[others] == classes
+        return torch.from_numpy(classes), torch.from_numpy(certain)
 
     def spread(self, feature_neighbours: Tensor) -> Tensor:
         """Return each image's class by spreading the given labels."""
@@ -201,8 +236,8 @@ class Sorting:
         """Return one-hot targets, and rows of zeros for images in doubt.
 
         Certain images whose neighbours by pixels and by features nearly all share their class
-        keep it. All others get theirs from those, spread over both graphs; a fine cluster that
-        was grouped wrongly is mended by that, image by image.
+        keep it. All others get theirs from those, spread over both graphs: that mends, image by
+        image, a fine cluster that was grouped wrongly.
         """
         known = certain.clone()
         for neighbours in (pixel_neighbours, feature_neighbours):
@@ -223,12 +258,12 @@ class Sorting:
             targets[labelled] = torch.eye(self.n_classes)[given[labelled]]
         return targets.to(self.data.inputs.device)
 
-    def self_train(self, targets: Tensor, feature_neighbours: Tensor) -> None:
+    def self_train(self, name: str, targets: Tensor) -> bool:
         """Learn the targets with strong transforms and averaged weights."""
-        feed = Feed(self.data, self.strong_transform, feature_neighbours, targets)
-        settings = self.settings(epochs=self.epochs["self-training"], average=0.99)
-        weights = {"classification": 1.0, "information": 0.3}
-        self.train("self-training", weights, feed, settings)
+        index = (targets.sum(1) > 0).nonzero()[:, 0].cpu()
+        feed = Feed(self.data, self.strong_transform, targets=targets, index=index)
+        settings = self.settings(epochs=self.epochs[name], average=0.99)
+        return self.train(name, {"classification": 1.0}, feed, settings)
 
 
 def split_epochs(total: int) -> dict[str, int]:
@@ -237,9 +272,7 @@ def split_epochs(total: int) -> dict[str, int]:
     Examples
     --------
     >>> split_epochs(12)
-    {'fine clusters': 4, 'self-training': 6, 'decoder': 2}
-    >>> split_epochs(1)
-    {'fine clusters': 1, 'self-training': 1, 'decoder': 1}
+    {'fine clusters': 4, 'first self-training': 3, 'second self-training': 3, 'decoder': 2}
     """
     whole = sum(EPOCH_SHARES.values())
     return {name: max(1, round(total * share / whole)) for name, share in EPOCH_SHARES.items()}

@@ -393,6 +393,14 @@ def calibrate(fit: Fit, feed: Feed) -> None:
         update_bn(images, nn.Sequential(network.encoder, network.neck))
 
 
+def settle(fit: Fit, feed: Feed, averaged: AveragedModel | None, parts: tuple[str, ...]) -> None:
+    """Take the averaged weights, and normalisation statistics of images without transform."""
+    if averaged is not None:
+        fit.model.load_state_dict(averaged.module.state_dict())
+    if feed.transform is not None and "encoder" in parts:
+        calibrate(fit, feed)
+
+
 def fit(fit: Fit, feed: Feed) -> list[Row]:
     """Train for all epochs, calling the hooks; return this fit's history.
 
@@ -413,13 +421,15 @@ def fit(fit: Fit, feed: Feed) -> list[Row]:
         learned = run_epoch(fit, feed, optimizer, averaged, epoch, len(plan))
         row: Row = {"stage": fit.stage, "epoch": epoch, "n_epochs": len(plan), **learned}
         fit.history.append(row)
+        # The hook of the last epoch sees the very model that is left behind.
+        last = fit.stopped or epoch == len(plan)
+        if last:
+            settle(fit, feed, averaged, parts)
         fit.model.eval()
         if fit.on_epoch(row) or fit.stopped:
             fit.stopped = True
+            if not last:
+                settle(fit, feed, averaged, parts)
             break
-    if averaged is not None and plan:
-        fit.model.load_state_dict(averaged.module.state_dict())
-    if plan and feed.transform is not None and "encoder" in plan[-1]:
-        calibrate(fit, feed)
     fit.model.eval().requires_grad_(True)
     return fit.history

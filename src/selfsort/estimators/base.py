@@ -266,10 +266,10 @@ class BaseAutoencoder(
 
     def _train(
         self, name: str, weights: Mapping[str, float], feed: Feed, settings: Settings
-    ) -> None:
-        """Train one stage; skipped once a callback has asked to stop."""
+    ) -> bool:
+        """Train one stage, and return whether to go on; skipped once a callback asked to stop."""
         if self.stopped_:
-            return
+            return False
         with self._stage(name) as context:
             # A stage of information alone learns fine clusters: no class can be predicted yet.
             usable = set(weights) != {"information"}
@@ -286,6 +286,7 @@ class BaseAutoencoder(
             )
             training.fit(fit, feed)
             self.stopped_ = fit.stopped
+        return not self.stopped_
 
     def _record(self, row: Row) -> None:
         row["seconds"] = round(time.perf_counter() - self._started, 3)

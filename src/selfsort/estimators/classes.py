@@ -26,6 +26,7 @@ class BaseClasses(BaseAutoencoder):
         "information_weight": [Interval(Real, 0, None, closed="left")],
     }
     _default_epochs: ClassVar[int] = 12
+    _least_steps: ClassVar[int] = 900
 
     # ---- learning -----------------------------------------------------------------------
 
@@ -87,12 +88,13 @@ class BaseClasses(BaseAutoencoder):
         return torch.cat([part for part in parts if part is not None]).cpu().numpy()
 
     def _probabilities(self, X: Any) -> np.ndarray:
-        """Return softmax of the logits ``(n, n_classes)``, whatever the bottleneck."""
+        """Return softmax of the logits ``(n, n_classes)``, float32, whatever the bottleneck."""
         parts = [
             torch.softmax(outputs.logits.double(), dim=1)  # type: ignore[union-attr]
             for outputs, _ in self._outputs(self._prepared(X))
         ]
-        return torch.cat(parts).cpu().numpy()
+        # No more digits than the logits have: those differ in the last ones with the batch size.
+        return torch.cat(parts).float().cpu().numpy()
 
     @property
     def prototypes_(self) -> np.ndarray:

@@ -216,7 +216,7 @@ def group(
     joint: ArrayLike,
     n_classes: int,
     *,
-    n_restarts: int = 100,
+    n_restarts: int = 20,
     random_state: int | np.random.Generator | None = None,
 ) -> Grouping:
     """Group fine clusters so that neighbouring images' groups share the most information.
@@ -235,7 +235,7 @@ def group(
         Joint distribution of neighbours' fine clusters; not negative, not all 0.
     n_classes : int
         At least 1. With more groups than fine clusters in use, groups stay empty.
-    n_restarts : int, default=100
+    n_restarts : int, default=20
         At least 0.
     random_state : int, numpy Generator or None
         Decides the perturbations.
@@ -276,45 +276,6 @@ def group(
     found = [_exchanged(table, start, n_classes) for start in starts]
     best = max(found, key=lambda one: one.information)
     return Grouping(_largest_first(table, best.classes, n_classes), best.information)
-
-
-def certain_clusters(joint: ArrayLike, classes: ArrayLike, ratio: float = 2.0) -> NDArray[np.bool_]:
-    """Return which fine clusters clearly belong to their class, (m,).
-
-    The neighbours of such a cluster that lie in other clusters are at least `ratio` times as
-    often in its own class as in any other one. The largest cluster of each class always counts.
-
-    Parameters
-    ----------
-    joint : array of shape (m, m)
-        Joint distribution of neighbours' fine clusters; not negative, not all 0.
-    classes : int array of shape (m,)
-        The class of each fine cluster, from 0.
-    ratio : float, default=2.0
-
-    Raises
-    ------
-    InputError
-        If `joint` is not such a matrix.
-
-    Examples
-    --------
-    Cluster 2 was put to cluster 1, but meets cluster 0 as often:
-
-    >>> joint = [[0.3, 0.0, 0.05], [0.0, 0.3, 0.05], [0.05, 0.05, 0.2]]
-    >>> certain_clusters(joint, [0, 1, 1]).tolist()
-    [True, True, False]
-    """
-    table, groups = _checked_joint(joint), np.asarray(classes)
-    every, mass = np.arange(len(table)), table.sum(axis=1)
-    np.fill_diagonal(table, 0)
-    shared = table @ np.eye(int(groups.max()) + 1)[groups]
-    own = shared[every, groups]
-    shared[every, groups] = 0
-    certain = own >= ratio * shared.max(axis=1)
-    for label in np.unique(groups):
-        certain[np.where(groups == label, mass, -1).argmax()] = True
-    return np.asarray(certain)
 
 
 def _exchanged(table: FloatArray, classes: IntArray, n_classes: int) -> Grouping:

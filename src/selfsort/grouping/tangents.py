@@ -9,7 +9,7 @@ from selfsort.grouping.neighbours import check_neighbours
 from selfsort.grouping.pixels import pooled_images
 
 _RIDGE = 1e-3  # of the mean squared length of an image's tangents: blank images have none at all
-_BLOCK = 500
+_BLOCK = 32  # images whose candidates' tangents stay in the processor's cache
 
 
 def tangents(images: torch.Tensor) -> torch.Tensor:
@@ -82,7 +82,7 @@ def rank_by_tangents(images: torch.Tensor, candidates: torch.Tensor) -> torch.Te
 
     Notes
     -----
-    Of the ten nearest of 60 candidates among MNIST's 60,000 training images 97.6 % show the same
+    Of the ten nearest of 40 candidates among MNIST's 60,000 training images 97.5 % show the same
     digit, against 96.3 % of the ten first candidates; on scikit-learn's digits 98.0 % against
     96.3 %.
 
