@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import RESULTS, ROOT, origin, spread, table
 from sklearn.cluster import KMeans
 
 from selfsort import AutoencoderClusterer
@@ -35,9 +36,7 @@ from selfsort.images import ImageSet
 from selfsort.pictures import save_tradeoff
 from selfsort.scores import score
 
-ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "systems"
-RESULTS = ROOT / "benchmarks" / "results"
 SEEDS = (0, 1, 2)
 NORMALISED = 1 / 0.3081**2
 
@@ -121,15 +120,6 @@ def history(system: System, seed: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def spread(values: list[float | None], digits: int, factor: float = 1.0) -> str:
-    """Return mean (worst to best) of some values."""
-    known = [value * factor for value in values if value is not None]
-    if not known:
-        return "–"
-    low, high = min(known), max(known)
-    return f"{np.mean(known):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
-
 @cache
 def mnist() -> tuple[ImageSet, ImageSet]:
     """Return the images to train with, and to test with."""
@@ -140,11 +130,9 @@ def mnist() -> tuple[ImageSet, ImageSet]:
 
 def main_table() -> list[str]:
     """Return the table of all systems."""
-    lines = [
-        "| system | labels | test accuracy % | NMI | classes in use | test MSE in [0, 1] | "
-        "normalised MSE | training s | threads | must show |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    titles = ("system", "labels", "test accuracy %", "NMI", "classes in use", "test MSE in [0, 1]")
+    titles += ("normalised MSE", "training s", "threads", "must show")
+    rows = []
     for system in SYSTEMS:
         found = results(system)
         if not found:
@@ -163,8 +151,8 @@ def main_table() -> list[str]:
             str(found[0]["threads"]),
             system.must_show,
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        rows.append(cells)
+    return table(titles, rows)
 
 
 def epochs_table(recipe: str, columns: dict[str, tuple[str, float, int]]) -> list[str]:
@@ -176,13 +164,14 @@ def epochs_table(recipe: str, columns: dict[str, tuple[str, float, int]]) -> lis
     if len(results(system)) < len(SEEDS):
         return []
     runs = [history(system, seed) for seed in SEEDS]
-    lines = [f"| epoch | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    epochs = []
     for rows in zip(*runs, strict=True):
         cells = [
             f"{np.mean([row[key] * factor for row in rows]):.{digits}f}"
             for key, factor, digits in columns.values()
         ]
-        lines.append(f"| {rows[0]['epoch']} | {' | '.join(cells)} |")
+        epochs.append([str(rows[0]["epoch"]), *cells])
+    lines = table(["epoch", *columns], epochs)
     return [f"## `{recipe}` by epoch (mean of {len(SEEDS)} seeds)", "", *lines, ""]
 
 
@@ -206,11 +195,9 @@ def svm_lines() -> list[str]:
 def ablation_table() -> list[str]:
     """Return how sure the codes of the question's models are: the mean of their largest entry."""
     images = mnist()[1].images[:, 0]
-    lines = [
-        "| system | largest entry of a code, mean over the test images | classes in use | "
-        "test accuracy % | normalised MSE |",
-        "|---|---|---|---|---|",
-    ]
+    titles = ("system", "largest entry of a code, mean over the test images", "classes in use")
+    titles += ("test accuracy %", "normalised MSE")
+    rows = []
     for system in SYSTEMS:
         if not system.name.startswith(("question", "gumbel", "sort")):
             continue
@@ -227,8 +214,8 @@ def ablation_table() -> list[str]:
             spread([test["accuracy"] for test in tests], 2, 100),
             spread([test["reconstruction_mse"] for test in tests], 3, NORMALISED),
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return ["## How much of a class the code is", "", *lines, ""]
+        rows.append(cells)
+    return ["## How much of a class the code is", "", *table(titles, rows), ""]
 
 
 def kmeans_lines() -> list[str]:
@@ -255,25 +242,22 @@ def tradeoff_table() -> list[str]:
     found = [one["extra"]["points"] for one in results(System("tradeoff", ""))]
     if not found:
         return []
-    lines = [
-        "| multiplier of the cross-entropy | test accuracy % | test MSE in [0, 1] |",
-        "|---|---|---|",
-    ]
+    rows = []
     for points in zip(*found, strict=True):
         accuracy = spread([point["accuracy"] for point in points], 2, 100)
         error = spread([point["reconstruction_mse"] for point in points], 4)
-        lines.append(f"| {points[0]['multiplier']} | {accuracy} | {error} |")
-    return ["## `tradeoff`", "", "![tradeoff](tradeoff.png)", "", *lines, ""]
+        rows.append([str(points[0]["multiplier"]), accuracy, error])
+    titles = ("multiplier of the cross-entropy", "test accuracy %", "test MSE in [0, 1]")
+    return ["## `tradeoff`", "", "![tradeoff](tradeoff.png)", "", *table(titles, rows), ""]
 
 
 def all_tables() -> str:
     """Return the whole page."""
-    origin = next(found[0] for system in SYSTEMS if (found := results(system)))
-    versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
+    first = next(found[0] for system in SYSTEMS if (found := results(system)))
     header = [
         "# Every system of the question, on MNIST",
         "",
-        f"{datetime.date.today().isoformat()}; {origin['machine']}; {versions}. "
+        f"{datetime.date.today().isoformat()}; {origin(first)}. "
         "`python benchmarks/systems.py`; mean (lowest to highest) of 3 seeds.",
         "",
         "Accuracy without labels is matched (Hungarian) on the test images, which no run saw. MSE "

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from running import WORDS, call, program, tree, write_folder, write_npz
 
-from selfsort import cli
+from selfsort import cli, runs
 from selfsort.datasets import known_datasets
 from selfsort.recipes import RECIPES
 
-COMMANDS = ("train", "predict", "report", "compare", "datasets", "recipes")
+COMMANDS = ("train", "predict", "suggest", "report", "compare", "datasets", "recipes")
 RECIPE_NAMES = ", ".join(sorted(RECIPES))
 
 
@@ -36,8 +36,10 @@ def place(tmp_path_factory) -> Path:
     (broken / "004.png").write_bytes((broken / "004.png").read_bytes()[:60])
     (place / "a-file").write_text("mine")
     (place / "text.txt").write_text("no images")
+    (place / "taken.png").write_bytes(b"mine")
     (place / "no-labels.csv").write_text("index,class\n")
     (place / "one-class.csv").write_text("index,class\n0,cat\n1,cat\n")
+    (place / "two-classes.csv").write_text("index,class\n0,cat\n1,dog\n")
     (place / "bad-index.csv").write_text("index,class\n0,1\n99,2\n")
     (place / "bad-header.csv").write_text("image,label\n0,1\n")
     assert (
@@ -140,8 +142,22 @@ ERRORS = {
     "no data": ("train", "Missing argument 'DATA'. See 'selfsort train --help'."),
     "one class": (
         "train digits --classes 1 --out {new}",
-        "Invalid value for '--classes': Input should be greater than or equal to 2. See 'selfsort "
-        "train --help'.",
+        "Invalid value for '--classes': give a whole number from 2 on, or auto. Got '1' instead. "
+        "See 'selfsort train --help'.",
+    ),
+    "classes that are no number": (
+        "train digits --classes some --out {new}",
+        "Invalid value for '--classes': give a whole number from 2 on, or auto. Got 'some' "
+        "instead. See 'selfsort train --help'.",
+    ),
+    "a recipe that cannot find the classes": (
+        "train {small.npz} --recipe question --classes auto --out {new}",
+        "--classes auto does not go with the recipe 'question', which cannot find how many there "
+        "are: give a number, or use --recipe sort.",
+    ),
+    "classes to be found where labels name them": (
+        "train {small.npz} --labels all --classes auto --out {new}",
+        "--classes auto does not go with labels of 10 classes: leave it out.",
     ),
     "no whole number": (
         "train digits --epochs many",
@@ -308,6 +324,69 @@ ERRORS = {
         "predict {run} {small.npz}",
         "Missing option '--out'. See 'selfsort predict --help'.",
     ),
+    "predict with a probability above one": (
+        "predict {run} {small.npz} --out {new} --abstain 1.5",
+        "Invalid value for '--abstain': Input should be less than or equal to 1. See 'selfsort "
+        "predict --help'.",
+    ),
+    "predict with a probability below zero": (
+        "predict {run} {small.npz} --out {new} --abstain -0.1",
+        "Invalid value for '--abstain': Input should be greater than or equal to 0. See 'selfsort "
+        "predict --help'.",
+    ),
+    "predict with no probability": (
+        "predict {run} {small.npz} --out {new} --abstain nan",
+        "Invalid value for '--abstain': Input should be less than or equal to 1. See 'selfsort "
+        "predict --help'.",
+    ),
+    "suggest no image": (
+        "suggest {run} {small.npz} --out {new.csv} --n 0",
+        "Invalid value for '--n': Input should be greater than or equal to 1. See 'selfsort "
+        "suggest --help'.",
+    ),
+    "suggest more than there are": (
+        "suggest {run} {small.npz} --out {new.csv} --n 61",
+        "--n 61 is more than the 60 images of {small.npz} without a label: give a smaller number.",
+    ),
+    "suggest more than there are without a label": (
+        "suggest {run} {small.npz} --out {new.csv} --n 59 --labels {two-classes.csv}",
+        "--n 59 is more than the 58 images of {small.npz} without a label: give a smaller number.",
+    ),
+    "suggest without classes": (
+        "suggest {plain} {small.npz} --out {new.csv}",
+        "{plain}: has no classes to predict. Name a run of 'sort', 'teach' or another recipe with "
+        "classes.",
+    ),
+    "suggest without a run": (
+        "suggest {photos} {small.npz} --out {new.csv}",
+        "{photos}/config.json: cannot be read (No such file or directory). Name a folder that "
+        "'selfsort train' or an estimator's save() wrote.",
+    ),
+    "suggest of nothing": (
+        "suggest {run} {nowhere} --out {new.csv}",
+        "There is no data set named '{nowhere}'. Known data sets: digits, fashion-mnist, kmnist, "
+        "mnist, usps. There is no file or folder '{nowhere}' either.",
+    ),
+    "suggest over a file": (
+        "suggest {run} {small.npz} --out {no-labels.csv}",
+        "{no-labels.csv}: exists already. Give another --out, or --force to replace it.",
+    ),
+    "suggest over a picture": (
+        "suggest {run} {small.npz} --out {taken.csv}",
+        "{taken.png}: exists already. Give another --out, or --force to replace it.",
+    ),
+    "suggest into no folder": (
+        "suggest {run} {small.npz} --out {nowhere}/new.csv",
+        "{nowhere}/new.csv: cannot be written there. Give a file in an existing folder.",
+    ),
+    "suggest into a file with another name": (
+        "suggest {run} {small.npz} --out {new.png}",
+        "{new.png}: the name must end in .csv, or 'selfsort train --labels' does not take it.",
+    ),
+    "suggest beside labels that cannot be read": (
+        "suggest {run} {small.npz} --out {new.csv} --labels {bad-header.csv}",
+        "{bad-header.csv}, line 1: the header is 'image,label'. Write file,class or index,class.",
+    ),
     "report without a run": (
         "report {photos}",
         "{photos}: no run (there is no result.json). Give a folder that 'selfsort train DATA --out "
@@ -387,6 +466,22 @@ def test_a_reader_that_stops_reading_is_no_error():
     os.close(write)
     _, err = process.communicate(timeout=60)
     assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [((), None), (("--classes", "auto"), "auto"), (("--classes", "12"), 12)],
+)
+def test_the_number_of_classes_that_is_asked_for(monkeypatch, options, expected):
+    asked = []
+
+    def stop(request):
+        asked.append(request.n_classes)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "train", stop)
+    assert call("train", "digits", *options).code == 130
+    assert asked == [expected]
 
 
 # ---- progress -----------------------------------------------------------------------------

@@ -28,6 +28,8 @@ from selfsort import (
     NotFiniteError,
     SelfsortError,
 )
+from selfsort.estimators.base import second_look
+from selfsort.networks import Network
 
 DIGITS = load_digits()
 IMAGES, LABELS = DIGITS.images, DIGITS.target
@@ -730,3 +732,59 @@ def test_not_finite_error_is_both_a_selfsort_and_a_floating_point_error():
         diverging.fit(FEW)
     with pytest.raises(InputError, match="first in row 0"):
         diverging.fit(np.full((60, 8, 8), np.inf))
+
+
+# ---- images in doubt are looked at again ------------------------------------------------------
+
+
+def leaning(scale: float) -> Network:
+    """Return a network whose logits are, times `scale`, the brightness of each half of an image."""
+
+    class Halves(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            width = images.shape[3] // 2
+            halves = [images[..., :width], images[..., width:]]
+            return scale * torch.stack([half.sum((1, 2, 3)) for half in halves], dim=1)
+
+    same = torch.nn.Identity()
+    return Network(Halves(), same, same, None, same)
+
+
+def test_images_in_doubt_get_the_mean_of_five_looks():
+    images = torch.zeros(3, 1, 28, 28)
+    images[0, 0, :, 3] = 1.0  # clearly left
+    images[1, 0, 10:13, 13] = 1.0  # left of the middle; on the other side when moved to the right
+    images[2, 0, 10:13, 14] = 1.0
+    network = leaning(0.5)
+    logits = network.encode(images).logits
+    found = second_look(network, images, logits)
+    assert found[0].tolist() == logits[0].tolist()
+    left, right = torch.softmax(torch.tensor([1.5, 0.0]), dim=0)
+    # In its own place and moved to the left, twice: left. Moved to the right, twice: right.
+    expected = torch.stack([(3 * left + 2 * right) / 5, (3 * right + 2 * left) / 5])
+    np.testing.assert_allclose(torch.softmax(found[1], 0), expected, rtol=1e-5)
+    np.testing.assert_allclose(torch.softmax(found[2], 0), expected.flip(0), rtol=1e-5)
+
+
+def test_what_lies_beyond_the_border_is_like_the_border():
+    images = torch.ones(1, 1, 28, 28)
+    network = leaning(1.0)
+    logits = network.encode(images).logits
+    assert second_look(network, images, logits).softmax(1).tolist() == [[0.5, 0.5]]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (16,)])
+def test_small_images_and_vectors_are_looked_at_once(shape):
+    logits = torch.zeros(2, 3)
+    assert second_look(None, torch.zeros(2, *shape), logits) is logits
+
+
+def test_estimators_without_transforms_look_once(monkeypatch):
+    monkeypatch.setattr("selfsort.estimators.base.DOUBT", 1.1)
+    images = np.kron(IMAGES[:60], np.ones((2, 2)))  # 16x16: shifts by one pixel
+    twice = fitted("AutoencoderClusterer", images)
+    once = fitted("AutoencoderClusterer", images, transform_strength=0.0)
+    for estimator, differs in ((twice, True), (once, False)):
+        plain = estimator.model_.network.encode(estimator._prepared(images).batch(slice(None)))
+        expected = torch.softmax(plain.logits, dim=1).detach().numpy()
+        assert (np.abs(estimator.predict_proba(images) - expected).max() > 1e-4) == differs

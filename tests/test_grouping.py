@@ -13,6 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 from selfsort.errors import InputError, SelfsortError
 from selfsort.grouping import (
     agglomerate,
+    choose_n_groups,
     group,
     joint_distribution,
     mutual_information,
@@ -374,6 +375,40 @@ def test_exchange_moves_improve_on_merging_alone():
         assert moved <= restarted + 1e-12
         gains.append(moved - merged)
     assert max(gains) > 1e-3
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (4, 2, 1, 1), (5, 4, 3, 2, 2, 1)])
+def test_the_number_of_groups_is_where_the_gains_fall(sizes):
+    # Every class is torn into three fine clusters that meet each other nearly as often as
+    # themselves, and clusters of other classes hardly ever.
+    of = np.repeat(np.arange(len(sizes)), 3)
+    within = np.diag(np.array(sizes, dtype=float))[np.ix_(of, of)]
+    joint = within * (1 + np.eye(len(of))) + 0.002
+    curve = agglomerate(joint).information
+    assert choose_n_groups(curve, most=len(of) // 2) == len(sizes)
+    # by the definition, written out
+    gains = [(curve[k] - curve[k - 1]) / np.log((k + 1) / k) for k in range(1, len(of))]
+    falls = {k: max(gains[k - 2], 0.1) / max(gains[k - 1], 0.1) for k in range(2, len(of) // 2 + 1)}
+    assert max(falls, key=falls.get) == len(sizes)
+
+
+def test_no_more_groups_are_chosen_than_most():
+    assert choose_n_groups([0.0, 0.6, 1.0, 1.3, 1.31, 1.32], most=5) == 4
+    assert choose_n_groups([0.0, 0.6, 1.0, 1.3, 1.31, 1.32], most=3) in {2, 3}
+    assert choose_n_groups([0.0, 0.5], most=2) == 2
+
+
+@pytest.mark.parametrize(
+    ("curve", "most", "sentence"),
+    [
+        ([0.0], 2, "information must hold at least 2 numbers. Got shape (1,)."),
+        ([0.0, 0.5, 0.6], 1, "most must be at least 2. Got 1."),
+    ],
+)
+def test_wrong_arguments_of_the_choice(curve, most, sentence):
+    with pytest.raises(InputError) as raised:
+        choose_n_groups(curve, most)
+    assert str(raised.value) == sentence
 
 
 def test_gain_of_every_move_is_the_difference_of_the_information():

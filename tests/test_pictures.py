@@ -28,7 +28,7 @@ def digits() -> np.ndarray:
 def drawn(monkeypatch) -> list[Figure]:
     """Figures that would have been written."""
     figures: list[Figure] = []
-    for module in ("confusion", "curves", "mosaics", "tradeoff"):
+    for module in ("choice", "confusion", "coverage", "curves", "mosaics", "tradeoff"):
         monkeypatch.setattr(
             f"selfsort.pictures.{module}.write_png", lambda path, figure: figures.append(figure)
         )
@@ -219,6 +219,87 @@ def test_a_tradeoff_has_a_label_at_each_point_and_none_overlap(drawn):
     assert not [1 for box in boxes for centre in centres if box.contains(*centre)]
 
 
+SHARES = np.array([0.02, 0.5, 1.0]), np.array([0.3, 0.98, 0.93])
+MARKS = [(0.9, 0.8123, 0.9712), (0.99, 0.5, 0.98)]
+
+
+def test_coverage_marks_what_is_kept_and_tells_it_in_words(drawn):
+    pictures.save_coverage(Path("c.png"), *SHARES, MARKS, "60 test images")
+    (axes,), (legend,) = drawn[0].axes, drawn[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "all images: 93.00 % right",
+        "probability of at least 0.9: 81.2 % of the images, 97.12 % of these right",
+        "probability of at least 0.99: 50.0 % of the images, 98.00 % of these right",
+    ]
+    points = [line.get_xydata().tolist() for line in axes.lines]
+    assert points == [
+        [[0.02, 0.3], [0.5, 0.98], [1.0, 0.93]],
+        [[1.0, 0.93]],
+        [[0.8123, 0.9712]],
+        [[0.5, 0.98]],
+    ]
+    assert titles(drawn[0]) == ["60 test images"]
+
+
+def test_coverage_is_drawn_where_it_matters(drawn):
+    """The accuracy of the first few images is left out, and no tick is above 100 %."""
+    pictures.save_coverage(Path("c.png"), *SHARES, MARKS, "")
+    pictures.save_coverage(Path("c.png"), np.array([1.0]), np.array([1.0]), [], "")
+    pictures.save_coverage(Path("c.png"), np.array([0.5, 1.0]), np.array([0.0, 0.0]), [], "")
+    all_axes = [figure.axes[0] for figure in drawn]
+    bottoms = [axes.get_ylim()[0] for axes in all_axes]
+    assert bottoms == pytest.approx([0.9258, 0.9947, 0.0])
+    for axes in all_axes:
+        low, high = axes.get_ylim()
+        assert high > 1
+        assert all(low <= tick <= 1 for tick in axes.get_yticks())
+
+
+def test_a_choice_shows_the_information_and_what_each_group_adds(drawn):
+    pictures.save_choice(Path("c.png"), np.array([0.0, 0.5, 0.9, 1.0]), n_classes=3)
+    kept, added = drawn[0].axes
+    assert titles(drawn[0]) == [
+        "Information kept, in nats; this run: 3 classes",
+        "What the last group adds, in nats",
+    ]
+    curve, line, point = kept.lines
+    assert curve.get_xydata().tolist() == [[1, 0.0], [2, 0.5], [3, 0.9], [4, 1.0]]
+    assert (list(line.get_xdata()), point.get_xydata().tolist()) == ([3, 3], [[3, 0.9]])
+    assert [bar.get_height() for bar in added.patches] == pytest.approx([0.5, 0.4, 0.1])
+    assert len({bar.get_facecolor() for bar in added.patches}) == 3  # before, this one, after
+
+
+def test_more_classes_than_the_curve_reaches_are_named_but_not_marked(drawn):
+    pictures.save_choice(Path("c.png"), np.array([0.0, 0.5, 0.9]), n_classes=50)
+    assert len(drawn[0].axes[0].lines) == 1
+    assert titles(drawn[0])[0] == "Information kept, in nats; this run: 50 classes"
+
+
+def test_a_sheet_of_names_keeps_the_end_of_a_name_and_the_start_of_a_note(drawn, digits):
+    names = ["7", "holiday/2024/img_0412.png"]
+    notes = ["51 % class 3", "9 % aeroplanes and helicopters"]
+    pictures.save_named_sheet(Path("s.png"), digits[:2], names, notes, "Unusual")
+    assert words(drawn[0]) == ["7", "51 % class 3", "…img_0412.png", "9 % aeroplan…", "Unusual"]
+    pictures.save_named_sheet(Path("s.png"), digits[:2], names, None, "Unusual")
+    assert words(drawn[1]) == ["7", "…img_0412.png", "Unusual"]
+
+
+def test_names_on_a_sheet_do_not_overlap(drawn):
+    names = ["IMG_20240412_09.PNG", "000412.png"] * 5
+    for side in (8, 64, 300):
+        images = np.zeros((10, 1, side, side // 2), np.float32)  # taller than wide
+        pictures.save_named_sheet(Path("s.png"), images, names, names, "")
+        texts = drawn[-1].axes[0].texts[:-1]
+        boxes = [text.get_window_extent() for text in texts]
+        assert not [1 for a, b in combinations(boxes, 2) if a.overlaps(b)], side
+
+
+def test_of_many_named_images_the_first_are_drawn(drawn):
+    names = [str(i) for i in range(201)]
+    pictures.save_named_sheet(Path("s.png"), flat(201, 9), names, None, "To label")
+    assert words(drawn[0]) == [*names[:200], "To label (the first 200 of 201)"]
+
+
 def test_names_with_markup_line_breaks_or_other_scripts_are_drawn(tmp_path, digits):
     pictures.save_prototypes(tmp_path / "p.png", digits[:5], HOSTILE)
     pictures.save_confusion(tmp_path / "c.png", np.eye(5, dtype=int), HOSTILE, HOSTILE, "$\\foo")
@@ -226,12 +307,16 @@ def test_names_with_markup_line_breaks_or_other_scripts_are_drawn(tmp_path, digi
     pictures.save_curves(tmp_path / "h.png", history)
     pictures.save_contact_sheet(tmp_path / "s.png", digits, "\n$\\foo")
     pictures.save_comparison_strip(tmp_path / "r.png", [(name, digits) for name in HOSTILE])
+    pictures.save_named_sheet(tmp_path / "n.png", digits[:5], HOSTILE, HOSTILE, "$\\foo")
+    pictures.save_coverage(tmp_path / "v.png", *SHARES, MARKS, "$\\foo")
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "c.png",
         "h.png",
+        "n.png",
         "p.png",
         "r.png",
         "s.png",
+        "v.png",
     ]
     assert all(colours(path) for path in tmp_path.iterdir())
 
@@ -293,6 +378,31 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, digits):
         (
             lambda p: pictures.save_curves(p, []),
             "history has no epoch, so there is no curve. Train one epoch or more.",
+        ),
+        (
+            lambda p: pictures.save_coverage(p, np.zeros(0), np.zeros(0), [], "t"),
+            "coverage has no point, so there is no curve. Give one image or more.",
+        ),
+        (
+            lambda p: pictures.save_coverage(p, np.ones(2), np.ones(1), [], "t"),
+            "accuracy must have one entry for each of the 2 shares of coverage. Got 1.",
+        ),
+        (
+            lambda p: pictures.save_choice(p, np.zeros(1), 2),
+            "curve must have an entry for each number of groups, at least two. "
+            "Got shape (1,) instead.",
+        ),
+        (
+            lambda p: pictures.save_named_sheet(p, flat(2, 0), ["a"], None, "t"),
+            "names must have one entry for each of the 2 images. Got 1.",
+        ),
+        (
+            lambda p: pictures.save_named_sheet(p, flat(2, 0), ["a", "b"], ["c"], "t"),
+            "notes must have one entry for each of the 2 images. Got 1.",
+        ),
+        (
+            lambda p: pictures.save_named_sheet(p, flat(0, 0), [], None, "t"),
+            "There is no picture to draw. Give one or more.",
         ),
         (
             lambda p: pictures.save_tradeoff(p, []),

@@ -37,6 +37,7 @@ RESULT = {
         "accuracy": 0.98123,
         "nmi": 0.951,
         "ari": 0.957,
+        "ece": 0.0113,
         "classes_in_use": 10,
         "reconstruction_mse": 0.0312,
         "n_images": 60000,
@@ -45,14 +46,18 @@ RESULT = {
         "accuracy": 0.97832,
         "nmi": 0.9481,
         "ari": 0.9522,
+        "ece": 0.0125,
         "classes_in_use": 10,
         "reconstruction_mse": 0.0324,
         "n_images": 10000,
     },
     "extra": {"n_fine": 100},
 }
-PICTURES = ["reconstructions", "epochs", "prototypes", "confusion", "curves", "tradeoff"]
-NO_SCORES = {"accuracy": None, "nmi": None, "ari": None, "classes_in_use": 0}
+PICTURES = [
+    *("reconstructions", "epochs", "prototypes", "confusion", "coverage"),
+    *("choice", "outliers", "curves", "tradeoff"),
+]
+NO_SCORES = {"accuracy": None, "nmi": None, "ari": None, "ece": None, "classes_in_use": 0}
 VOID = {"meta", "img", "br", "link"}
 
 
@@ -119,7 +124,7 @@ def test_the_page_needs_nothing_but_itself(run):
     for forbidden in ("http://", "https://", "<link", "<script", "@import", "url("):
         assert forbidden not in text
     loaded = [v for _, a in page.tags for k, v in a.items() if k in ("src", "srcset", "href")]
-    assert len(loaded) == 9
+    assert len(loaded) == len(PICTURES) + 3
     assert all(value.startswith("data:image/png;base64,") for value in loaded)
 
 
@@ -144,6 +149,9 @@ def test_headings_and_tables_are_named(run):
         "What each class looks like",
         "Images and their reconstructions",
         "Which classes are mixed up",
+        "What doubt tells",
+        "How many classes there are",
+        "The most unusual images",
         "Learning curves",
         "Accuracy against reconstruction",
         "The same images after each epoch",
@@ -170,6 +178,7 @@ def test_numbers_are_written_for_people(run):
         *("98.12 %", "97.83 %"),
         *("0.9510", "0.9481"),
         *("0.9570", "0.9522"),
+        *("1.13 %", "1.25 %"),
         *("10", "10"),
         *("0.0312", "0.0324"),
         *("3", "1.5 minutes"),
@@ -252,6 +261,13 @@ def test_labels_that_were_used_are_told(tmp_path):
     assert page.text("li")[0] == "No labels were used: the training never saw one."
 
 
+def test_a_number_of_classes_that_was_found_is_told(tmp_path):
+    page = Page(write_report(make_run(tmp_path, asked={"n_classes": "auto"})))
+    assert page.text("li")[1] == "The number of classes, 10, was found in the images, not given."
+    page = Page(write_report(make_run(tmp_path, asked={"n_classes": 10})))
+    assert page.text("li")[1] == "The number of classes, 10, was given, not found."
+
+
 def test_hostile_names_are_text(tmp_path):
     bad = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
     changes: dict[str, object] = dict.fromkeys(
@@ -275,7 +291,7 @@ def test_the_page_stays_below_five_megabytes(run):
 def test_values_that_are_not_finite_are_not_shown_as_numbers(tmp_path):
     scores = {**NO_SCORES, "reconstruction_mse": math.nan}
     page = Page(write_report(make_run(tmp_path, train=scores, test=None)))
-    assert page.text("td")[:5] == ["n/a", "n/a", "n/a", "0", "n/a"]
+    assert page.text("td")[:6] == ["n/a", "n/a", "n/a", "n/a", "0", "n/a"]
 
 
 def test_a_result_with_little_in_it_still_gives_a_page(tmp_path):

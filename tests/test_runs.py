@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
 import shutil
 import signal
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from running import WORDS, call, program, tree, write_folder, write_npz
 from scipy.optimize import linear_sum_assignment
+from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, adjusted_rand_score, normalized_mutual_info_score
 
 import selfsort
@@ -25,7 +30,7 @@ from selfsort.datasets import Dataset
 from selfsort.errors import InputError
 from selfsort.images import ImageSet
 from selfsort.recipes import MULTIPLIERS, RECIPES
-from selfsort.runs import callbacks, evaluating
+from selfsort.runs import Request, callbacks, evaluating, illustrating, suggesting, training
 from selfsort.runs.data import choose_labels
 
 ALWAYS = {
@@ -38,7 +43,8 @@ ALWAYS = {
     "epochs.png",
     "curves.png",
 }
-WITH_CLASSES = ALWAYS | {"prototypes.png"}
+WITH_CLASSES = ALWAYS | {"prototypes.png", "outliers.png"}
+SCORED = {"confusion.png", "coverage.png"}
 KEYS = {
     "recipe",
     "seed",
@@ -51,7 +57,9 @@ KEYS = {
     "train",
     "test",
 }
-FIGURES = {"n_images", "accuracy", "nmi", "ari", "classes_in_use", "reconstruction_mse"}
+FIGURES = {
+    *("n_images", "accuracy", "nmi", "ari", "ece", "classes_in_use", "reconstruction_mse"),
+}
 
 
 def train(data: Path, out: Path, *options: object) -> Path:
@@ -73,8 +81,11 @@ def names_in(run: Path) -> set[str]:
     return {path.name for path in run.iterdir()}
 
 
-def sheets(n_classes: int) -> set[str]:
-    return {f"class-{k}.png" for k in range(n_classes)}
+def sheets(run: Path) -> set[str]:
+    """Return the pictures that only a run without labels has."""
+    result = result_of(run)
+    choice = {"choice.png"} if result["information_curve"] else set()
+    return choice | {f"class-{k}.png" for k in range(result["n_classes"])}
 
 
 @pytest.fixture(scope="module")
@@ -119,33 +130,45 @@ def independent_figures(run: Path, X: np.ndarray, y: np.ndarray) -> dict:
         rows, columns = linear_sum_assignment(-counts)
         label_of = dict(zip(columns, rows, strict=True))
         named = np.array([label_of[k] for k in predicted])
+    probability = estimator.predict_proba(X)
     rebuilt = np.clip(estimator.reconstruct(X) / 255, 0, 1)
     return {
         "n_images": len(X),
         "accuracy": accuracy_score(y, named),
         "nmi": normalized_mutual_info_score(y, predicted),
         "ari": adjusted_rand_score(y, predicted),
+        "ece": calibration_error(probability.max(1), named == y),
         "classes_in_use": len(set(predicted.tolist())),
         "reconstruction_mse": float(((rebuilt - X / 255) ** 2).mean()),
     }
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Return the expected calibration error, bin by bin."""
+    error = 0.0
+    for i in range(15):
+        here = (confidence > i / 15) & (confidence <= (i + 1) / 15)
+        if here.any():
+            error += here.mean() * abs(correct[here].mean() - confidence[here].mean())
+    return error
 
 
 # ---- what is in the folder ----------------------------------------------------------------
 
 
 def test_files_of_a_run_with_labels(taught):
-    assert names_in(taught) == WITH_CLASSES | {"confusion.png"}
+    assert names_in(taught) == WITH_CLASSES | SCORED
 
 
 def test_files_of_a_run_without_labels(sorted_run):
-    assert names_in(sorted_run) == WITH_CLASSES | {"confusion.png"} | sheets(10)
+    assert names_in(sorted_run) == WITH_CLASSES | SCORED | sheets(sorted_run)
 
 
 def test_images_without_any_label_give_no_accuracy_and_no_confusion(sorted_photos):
-    assert names_in(sorted_photos) == WITH_CLASSES | sheets(3)
+    assert names_in(sorted_photos) == WITH_CLASSES | sheets(sorted_photos)
     result = result_of(sorted_photos)
     assert (result["n_classes"], result["n_labels"], result["test"]) == (3, 0, None)
-    assert [result["train"][name] for name in ("accuracy", "nmi", "ari")] == [None] * 3
+    assert [result["train"][name] for name in ("accuracy", "nmi", "ari", "ece")] == [None] * 4
     assert result["train"]["n_images"] == 60
     assert 1 <= result["train"]["classes_in_use"] <= 3
 
@@ -164,7 +187,7 @@ def test_a_recipe_without_classes(folder, data):
 def test_the_tradeoff_recipe(folder):
     data = write_npz(folder / "mnist-like.npz", n=40, n_test=20, side=28)
     run = train(data, folder / "tradeoff", "--recipe", "tradeoff", "--epochs", 1)
-    assert names_in(run) == WITH_CLASSES | {"confusion.png", "tradeoff.png"}
+    assert names_in(run) == WITH_CLASSES | SCORED | {"tradeoff.png"}
     result = result_of(run)
     points = result["extra"]["points"]
     assert [point["multiplier"] for point in points] == list(MULTIPLIERS)
@@ -367,7 +390,7 @@ def test_few_labels(folder, data):
     run = train(data, folder / "few", "--labels", 20, "--epochs", 3)
     result = result_of(run)
     assert (result["recipe"], result["n_labels"], result["n_classes"]) == ("teach", 20, 10)
-    assert names_in(run) == WITH_CLASSES | {"confusion.png"}
+    assert names_in(run) == WITH_CLASSES | SCORED
     # fine clusters are no classes: their epochs have no accuracy
     measured = {row["stage"] for row in history_of(run) if "test_accuracy" in row}
     assert measured == {"first self-training", "second self-training", "decoder"}
@@ -386,7 +409,7 @@ def test_labels_of_a_csv_file_for_images_that_have_none(folder, photos):
     images = selfsort.read_images(photos).images[:20, 0]
     expected = np.array(["even", "odd"] * 10)
     assert result["train"]["accuracy"] == np.mean(estimator.predict(images) == expected)
-    assert "confusion.png" in names_in(run)
+    assert names_in(run) >= SCORED
 
 
 # ---- predict ------------------------------------------------------------------------------
@@ -402,7 +425,7 @@ def test_predict_of_arrays_has_an_index(tmp_path, taught, data):
     outcome = call("predict", taught, data, "--out", out)
     assert outcome == (0, f"{out}: 160 images\n", "")
     rows = rows_of(out)
-    assert rows[0] == ["index", "class", "probability"]
+    assert rows[0] == ["index", "class", "probability", "outlier"]
     assert [row[0] for row in rows[1:]] == [str(i) for i in range(160)]
     estimator = selfsort.load(taught)
     with np.load(data) as arrays:
@@ -412,6 +435,21 @@ def test_predict_of_arrays_has_an_index(tmp_path, taught, data):
     assert [int(row[1]) for row in rows[1:]] == predicted.tolist()
     expected = probability[np.arange(160), predicted]
     np.testing.assert_allclose([float(row[2]) for row in rows[1:]], expected, atol=6e-7)
+    assert [row[3] for row in rows[1:]] == [f"{x:.6f}" for x in estimator.outlier_score(X)]
+
+
+def test_predict_leaves_out_the_class_of_images_in_doubt(tmp_path, taught, data):
+    out = tmp_path / "classes.csv"
+    with np.load(data) as arrays:
+        X = arrays["x_train"]
+    kept = selfsort.load(taught).predict(X, abstain=0.5)
+    n_doubtful = int((kept == -1).sum())
+    assert 0 < n_doubtful < 160
+    outcome = call("predict", taught, data, "--out", out, "--abstain", 0.5)
+    assert outcome == (0, f"{out}: 160 images, {n_doubtful} of them in doubt\n", "")
+    rows = rows_of(out)[1:]
+    assert [row[1] for row in rows] == ["" if k == -1 else str(k) for k in kept]
+    assert all((float(row[2]) < 0.5) == (row[1] == "") for row in rows)
 
 
 def test_predict_of_a_folder_has_file_names_and_class_names(folder, tmp_path):
@@ -420,7 +458,7 @@ def test_predict_of_a_folder_has_file_names_and_class_names(folder, tmp_path):
     out = tmp_path / "classes.csv"
     assert call("predict", run, named, "--out", out).code == 0
     rows = rows_of(out)
-    assert rows[0] == ["file", "class", "probability"]
+    assert rows[0] == ["file", "class", "probability", "outlier"]
     images = selfsort.read_images(named)
     assert [row[0] for row in rows[1:]] == list(images.names)
     assert all((named / row[0]).is_file() for row in rows[1:])
@@ -453,7 +491,97 @@ def test_predict_replaces_a_file_only_when_told(tmp_path, taught, data):
     assert outcome == (2, "", sentence)
     assert tree(tmp_path) == {"classes.csv": b"mine"}
     assert call("predict", taught, data, "--out", out, "--force").code == 0
-    assert rows_of(out)[0] == ["index", "class", "probability"]
+    assert rows_of(out)[0] == ["index", "class", "probability", "outlier"]
+
+
+# ---- suggest ------------------------------------------------------------------------------
+
+
+def fill_in(path: Path, class_of: Callable[[str], str]) -> None:
+    header, *rows = rows_of(path)
+    filled = [[key, name or class_of(key)] for key, name in rows]
+    path.write_text("".join(f"{','.join(row)}\n" for row in [header, *filled]))
+
+
+def test_suggest_train_and_suggest_again(tmp_path, photos, sorted_photos):
+    todo, more = tmp_path / "todo.csv", tmp_path / "more.csv"
+    outcome = call("suggest", sorted_photos, photos, "--n", 12, "--out", todo)
+    assert outcome == (
+        0,
+        f"{todo}: 12 images to look at in {tmp_path / 'todo.png'}\n"
+        f"Fill in the column class, then: selfsort train {photos} --labels {todo}\n",
+        "",
+    )
+    images = selfsort.read_images(photos)
+    chosen = selfsort.load(sorted_photos).suggest(images.images[:, 0], 12)
+    assert rows_of(todo) == [["file", "class"], *([images.names[i], ""] for i in chosen)]
+    with Image.open(tmp_path / "todo.png", formats=["PNG"]) as image:
+        image.load()
+
+    labels = load_digits().target
+
+    def word(key: str) -> str:
+        return WORDS[labels[int(key.removesuffix(".png"))]]
+
+    fill_in(todo, word)
+    run = train(photos, tmp_path / "run", "--labels", todo, "--epochs", 2)
+    assert result_of(run)["n_labels"] == 12
+    assert call("suggest", run, photos, "--labels", todo, "--n", 5, "--out", more).code == 0
+    rows, known = rows_of(more)[1:], rows_of(todo)[1:]
+    assert [name for _, name in rows[:5]] == [""] * 5
+    assert sorted(rows[5:]) == sorted(known)
+    assert len({key for key, _ in rows}) == 17
+    fill_in(more, word)
+    run = train(photos, tmp_path / "again", "--labels", more, "--epochs", 1)
+    assert result_of(run)["n_labels"] == 17
+
+
+def test_a_file_that_nobody_filled_in_teaches_nothing(tmp_path, taught, photos):
+    todo = tmp_path / "todo.csv"
+    assert call("suggest", taught, photos, "--out", todo).code == 0
+    outcome = call("train", photos, "--labels", todo, "--out", tmp_path / "run")
+    sentence = (
+        f"selfsort: {todo}: has labels of no classes, but there must be at least 2 classes to "
+        "learn: label more images, or give --labels none.\n"
+    )
+    assert outcome == (2, "", sentence)
+
+
+def test_suggest_of_a_named_set_takes_the_images_to_train_with(tmp_path, taught):
+    out = tmp_path / "todo.csv"
+    assert call("suggest", taught, "digits", "--out", out, "--n", 300).code == 0
+    header, *rows = rows_of(out)
+    assert header == ["index", "class"]
+    assert len(rows) == 300
+    assert 355 < max(int(index) for index, _ in rows) < 1442  # there are 355 to test with
+
+
+def test_suggest_replaces_files_only_when_told(tmp_path, taught, data):
+    out = tmp_path / "todo.csv"
+    out.write_text("mine")
+    (tmp_path / "todo.png").write_bytes(b"mine")
+    options = ("suggest", taught, data, "--out", out)
+    assert call(*options).code == 2
+    assert tree(tmp_path) == {"todo.csv": b"mine", "todo.png": b"mine"}
+    assert call(*options, "--force").code == 0
+    assert len(rows_of(out)) == 11
+    assert (tmp_path / "todo.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_the_guesses_stand_in_the_picture(monkeypatch, tmp_path, taught, data):
+    drawn = []
+    monkeypatch.setattr(suggesting.pictures, "save_named_sheet", lambda *all: drawn.append(all))
+    assert call("suggest", taught, data, "--out", tmp_path / "todo.csv", "--n", 3).code == 0
+    [(path, images, names, guesses, title)] = drawn
+    with np.load(data) as arrays:
+        X = arrays["x_train"]
+    estimator = selfsort.load(taught)
+    chosen = estimator.suggest(X, 3)
+    assert (path, names) == (tmp_path / "todo.png", [str(i) for i in chosen])
+    np.testing.assert_array_equal(images[:, 0], X[chosen])
+    probability = estimator.predict_proba(X[chosen])
+    assert guesses == [f"{100 * row.max():.0f} % {row.argmax()}" for row in probability]
+    assert title == "3 images whose label would help most, the best first"
 
 
 def test_report_is_written_again(tmp_path, taught):
@@ -462,6 +590,92 @@ def test_report_is_written_again(tmp_path, taught):
     (run / "report.html").unlink()
     assert call("report", run) == (0, f"Report: {run / 'report.html'}\n", "")
     assert (run / "report.html").read_bytes() == (taught / "report.html").read_bytes()
+
+
+# ---- doubt, unusual images, the number of classes -----------------------------------------
+
+
+def scored_by_hand(**changes) -> evaluating.Scored:
+    images = ImageSet(np.zeros((6, 1, 8, 8), np.uint8), np.array([0, 1, 1, -1, 0, 2]), ("a", "b"))
+    facts = {
+        "answers": np.array([0, 1, 0, 1, 0, -1]),
+        "confidence": np.array([0.999, 0.9, 0.6, 0.95, 0.99, 0.5], np.float32),
+    }
+    return evaluating.Scored(images, {}, np.zeros(6), **{**facts, **changes})
+
+
+def test_coverage_counts_images_with_a_label(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(illustrating.pictures, "save_coverage", lambda *all: drawn.append(all))
+    illustrating._save_coverage(tmp_path, scored_by_hand(), "title")
+    [(_, coverage, accuracy, marks, _)] = drawn
+    # by falling confidence: right, right, right, wrong, wrong
+    np.testing.assert_allclose(coverage, [0.2, 0.4, 0.6, 0.8, 1.0])
+    np.testing.assert_allclose(accuracy, [1, 1, 1, 0.75, 0.6])
+    assert marks == [(0.9, 0.6, 1.0), (0.99, 0.4, 1.0)]
+
+
+def test_where_all_are_in_doubt_there_is_no_mark(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(illustrating.pictures, "save_coverage", lambda *all: drawn.append(all))
+    unsure = np.full(6, 0.4, np.float32)
+    illustrating._save_coverage(tmp_path, scored_by_hand(confidence=unsure), "title")
+    assert drawn[0][3] == []
+
+
+def test_the_calibration_error_by_hand():
+    # class 0 stands for label 1, class 2 for label 0; class 1 for none, and none for label 2
+    probability = np.array([[0.8, 0.2, 0], [0.2, 0, 0.8], [0, 1, 0], [0.8, 0.2, 0], [0.8, 0, 0.2]])
+    labels = np.array([1, 0, 0, 2, -1])
+    error = evaluating._calibration_error(probability, np.array([1, -1, 0]), labels)
+    # right, right and wrong at 0.8; wrong at 1; one without a label
+    assert error == pytest.approx(3 / 4 * abs(2 / 3 - 0.8) + 1 / 4 * 1)
+
+
+def test_noise_among_digits_is_the_most_unusual(monkeypatch, tmp_path, taught, data):
+    drawn = []
+    monkeypatch.setattr(illustrating.pictures, "save_named_sheet", lambda *all: drawn.append(all))
+    with np.load(data) as arrays:
+        pixels = arrays["x_train"][:, None].copy()
+    noisy = [17, 90, 133]
+    pixels[noisy] = np.random.default_rng(0).integers(0, 256, (3, 1, 16, 16), np.uint8)
+    estimator = selfsort.load(taught)
+    train_set = evaluating.scored(estimator, ImageSet(pixels))
+    illustrating._save_outliers(tmp_path / "o.png", estimator, train_set)
+    [(path, images, names, notes, title)] = drawn
+    assert path == tmp_path / "o.png"
+    assert {int(name) for name in names[:3]} == set(noisy)
+    np.testing.assert_array_equal(images, pixels[[int(name) for name in names]])
+    predicted = estimator.predict(images[:, 0])
+    assert notes == [str(label) for label in predicted]
+    assert title == "The 40 most unusual of 160 training images, the most unusual first"
+    unusual = estimator.outlier_score(images[:, 0])
+    assert unusual.tolist() == sorted(unusual, reverse=True)
+
+
+def test_the_information_of_each_number_of_classes_is_kept_and_shown(monkeypatch, tmp_path, data):
+    curve = np.array([0.0, 0.5, 0.98765432])
+    monkeypatch.setattr(illustrating, "information_curve", lambda estimator: curve)
+    run = train(data, tmp_path / "run", "--labels", "all", "--epochs", 1)
+    assert result_of(run)["information_curve"] == [0.0, 0.5, 0.987654]
+    assert "choice.png" in names_in(run)
+    assert "How many classes there are" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_estimator_that_measured_no_information_has_no_curve(taught):
+    assert illustrating.information_curve(selfsort.load(taught)) is None
+    assert result_of(taught)["information_curve"] is None
+
+
+def test_auto_leaves_the_number_of_classes_to_the_estimator(monkeypatch, tmp_path, data):
+    monkeypatch.setattr(selfsort.AutoencoderClusterer, "_validate_params", lambda self: None)
+    for asked, given in (("auto", None), (4, 4), (None, 10)):
+        request = Request(str(data), n_classes=asked, out=tmp_path / "run")
+        said = io.StringIO()
+        run = training.prepare(request, Console(file=said))
+        assert training._estimator(run, {}).n_classes == given
+        training._tell_class_count(run, SimpleNamespace(style_means_=np.zeros((7, 2))))
+        assert said.getvalue() == ("Found 7 classes.\n" if asked == "auto" else "")
 
 
 # ---- a folder that is there already -------------------------------------------------------
@@ -563,7 +777,7 @@ def test_ctrl_c_ends_a_real_program_with_what_was_learned(tmp_path, data):
     assert INTERRUPTED in lines
     assert all(re.match(r"fit \d+/10000: mse |Interrupted: |ClassColl", line) for line in lines)
     assert out == f"Report: {run / 'report.html'}\n"
-    assert names_in(run) == WITH_CLASSES | {"confusion.png"}
+    assert names_in(run) == WITH_CLASSES | SCORED
     result = result_of(run)
     assert result["interrupted"] is True
     assert 3 <= result["epochs"] == len(history_of(run)) < 10_000
@@ -582,8 +796,7 @@ def test_ctrl_c_in_a_stage_that_does_not_train(monkeypatch, tmp_path, data, stag
     assert outcome.code == 130
     assert INTERRUPTED in outcome.err.splitlines()
     assert result_of(run)["interrupted"] is True
-    made = WITH_CLASSES - {"epochs.png"} | {"confusion.png"} | sheets(10)
-    assert names_in(run) == made
+    assert names_in(run) == WITH_CLASSES - {"epochs.png"} | SCORED | sheets(run)
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "The decoder had learned nothing yet: its pictures mean nothing." in page
     assert call("predict", run, data, "--out", tmp_path / "classes.csv").code == 0

@@ -113,6 +113,8 @@ def test_what_is_loaded_answers_bit_for_bit(estimator, X, y, tmp_path):
             assert found.dtype.kind == expected.dtype.kind
             np.testing.assert_array_equal(loaded.predict_proba(X), estimator.predict_proba(X))
             np.testing.assert_array_equal(loaded.prototypes_, estimator.prototypes_)
+            np.testing.assert_array_equal(loaded.outlier_score(X), estimator.outlier_score(X))
+            np.testing.assert_array_equal(loaded.suggest(X), estimator.suggest(X))
         if hasattr(estimator, "labels_"):
             np.testing.assert_array_equal(loaded.labels_, estimator.labels_)
 
@@ -257,10 +259,47 @@ def test_an_unknown_estimator(copy):
             lambda arrays: arrays.update(style_means=np.zeros((5, 2), np.float32)),
             "style_means has shape (5, 2) instead of (5, 3)",
         ),
+        (
+            lambda arrays: [arrays.pop(name) for name in list(arrays) if "outlier" in name],
+            "the weights lack outlier_scale.whitening",
+        ),
+        (
+            lambda arrays: arrays.update({"outlier_scale.whitening": np.zeros((128, 9))}),
+            "outlier_scale.whitening has shape (128, 9) instead of (128, 128)",
+        ),
+        (
+            lambda arrays: arrays.update({"outlier_scale.centres": np.zeros((2, 9))}),
+            "outlier_scale.centres has shape (2, 9) instead of (any, 128)",
+        ),
+        (
+            lambda arrays: arrays.update({"outlier_scale.quantiles": np.zeros((3, 9))}),
+            "outlier_scale.quantiles has shape (3, 9) instead of (any,)",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit(copy, change, fact):
     change_arrays(copy, change)
     assert error_of(copy) == (
         f"{copy}: weights and configuration do not fit together ({fact}). {REMEDY}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("whitening", np.full((128, 128), np.inf)),
+        ("centres", np.full((2, 128), np.nan)),
+        ("centres", np.zeros((0, 128))),
+        ("centres", np.zeros((6, 128))),
+        ("means", np.array([1.0, 0.0])),
+        ("quantiles", np.array([])),
+        ("quantiles", np.array([0.0, 2.0, 1.0])),
+        ("quantiles", np.array([0.0, np.nan])),
+    ],
+)
+def test_an_outlier_scale_that_no_training_gives(copy, name, values):
+    change_arrays(copy, lambda arrays: arrays.update({f"outlier_scale.{name}": values}))
+    assert error_of(copy) == (
+        f"{copy}: weights and configuration do not fit together (outlier_scale.{name} holds "
+        f"numbers that no training gives). {REMEDY}"
     )

@@ -18,7 +18,9 @@ from selfsort.training import Data, Model, Settings
 K = 3
 
 
-def make_sorting(n: int = 60, labels: np.ndarray | None = None, stop_in: str = "") -> Sorting:
+def make_sorting(
+    n: int = 60, labels: np.ndarray | None = None, stop_in: str = "", choose: bool = False
+) -> Sorting:
     torch.manual_seed(0)
     images = torch.randint(0, 256, (n, 1, 8, 8), dtype=torch.uint8)
     model = Model(make_network("auto", (1, 8, 8), K, 2), make_bottleneck("softmax"))
@@ -28,12 +30,17 @@ def make_sorting(n: int = 60, labels: np.ndarray | None = None, stop_in: str = "
         calls.append((name, dict(weights), feed, settings))
         return name != stop_in
 
+    def renew(n_classes):
+        fresh = make_network("auto", (1, 8, 8), n_classes, 2)
+        model.network.head, model.network.decoder = fresh.head, fresh.decoder
+
     sorted_by = Sorting(
         model,
         Data(images),
         K,
+        choose,
         labels,
-        sorting.split_epochs(12),
+        sorting.split_epochs(13),
         transform=None,
         strong_transform=None,
         settings=lambda **changes: Settings(
@@ -41,6 +48,7 @@ def make_sorting(n: int = 60, labels: np.ndarray | None = None, stop_in: str = "
         ),
         train=train,
         stage=lambda name: contextlib.nullcontext(),
+        renew=renew,
         generator=torch.Generator().manual_seed(0),
     )
     sorted_by.calls = calls
@@ -48,9 +56,9 @@ def make_sorting(n: int = 60, labels: np.ndarray | None = None, stop_in: str = "
 
 
 @pytest.mark.parametrize(
-    ("total", "expected"), [(24, (6, 6, 8, 4)), (75, (19, 19, 25, 12)), (2, (1, 1, 1, 1))]
+    ("total", "expected"), [(26, (6, 6, 10, 4)), (75, (17, 17, 29, 12)), (2, (1, 1, 1, 1))]
 )
-def test_epochs_are_split_three_three_four_two(total, expected):
+def test_epochs_are_split_three_three_five_two(total, expected):
     split = sorting.split_epochs(total)
     assert tuple(split.values()) == expected
 
@@ -88,49 +96,66 @@ def ring(n: int, k: int = 4) -> torch.Tensor:
 THIRDS = torch.arange(60) // 20
 
 
-def test_certain_images_whose_neighbours_agree_keep_their_class_and_others_get_theirs():
-    stage, classes, certain = make_sorting(60), THIRDS.clone(), torch.ones(60, dtype=torch.bool)
-    classes[5] = 2  # disagrees with all its neighbours
-    classes[25:28], certain[25:28] = 0, False  # a fine cluster grouped wrongly, and in doubt
-    targets = stage.targets(classes, certain, ring(60), ring(60))
+EVERYTHING = torch.ones(60, dtype=torch.bool)
+
+
+def test_images_in_no_doubt_agree_with_their_neighbours_in_each_graph():
+    stage, classes, certain = make_sorting(60), THIRDS.clone(), EVERYTHING.clone()
+    classes[5] = 2  # disagrees with all its neighbours, and so do those before it with it
+    certain[30] = False
+    unanimous = stage.undoubted(classes, certain, [ring(60), ring(60)], 1.0)
+    doubtful = {1, 2, 3, 4, 5, 30}
+    assert set(np.flatnonzero(~unanimous).tolist()) == doubtful
+    three_of_four = stage.undoubted(classes, certain, [ring(60), ring(60)], 0.75)
+    assert set(np.flatnonzero(~three_of_four).tolist()) == {5, 30}
+    # One graph that disagrees is enough.
+    assert not stage.undoubted(classes, certain, [ring(60, 1), ring(60)], 1.0)[1]
+    assert not stage.undoubted(classes, certain, [ring(60), ring(60, 1)], 1.0)[1]
+
+
+def test_a_share_of_the_votes_is_not_lost_to_rounding():
+    classes = torch.tensor([0] * 19 + [1])
+    stage = make_sorting(60)
+    stage.n_classes = 2
+    graph = (torch.arange(20)[:, None] + torch.arange(1, 11)) % 20
+    votes = (classes[graph] == classes[:, None]).sum(1)  # of ten, in whole numbers
+    known = stage.undoubted(classes, torch.ones(20, dtype=torch.bool), [graph], 0.9)
+    assert known[:19].tolist() == (votes[:19] >= 9).tolist()
+
+
+def test_a_class_of_which_nothing_is_certain_does_not_vanish():
+    known = make_sorting(60).undoubted(THIRDS, THIRDS != 1, [ring(60), ring(60)], 1.0)
+    assert known.all()
+
+
+def test_images_in_doubt_get_the_class_that_spreads_to_them():
+    known = THIRDS.clone()
+    known[[5, 25, 26, 27]] = -1
+    targets = make_sorting(60).spread_over([ring(60), ring(60)], known)
     assert targets.argmax(1).tolist() == THIRDS.tolist()
     assert targets.sum(1).tolist() == [1.0] * 60
 
 
-def test_without_doubt_a_wrong_group_stays():
-    stage, classes = make_sorting(60), THIRDS.clone()
-    classes[24:32] = 0
-    targets = stage.targets(classes, torch.ones(60, dtype=torch.bool), ring(60, 1), ring(60, 1))
-    assert targets[27].tolist() == [1, 0, 0]
-
-
 def test_images_between_two_classes_have_no_target():
-    stage, classes, certain = make_sorting(60), THIRDS.clone(), torch.ones(60, dtype=torch.bool)
-    certain[10] = False
+    known = THIRDS.clone()
+    known[10] = -1
     pixels, features = ring(60), ring(60)
     pixels[10], features[10] = torch.arange(1, 5), torch.arange(21, 25)
     for i in range(60):  # nobody else has it as a neighbour
         pixels[i][pixels[i] == 10] = i
         features[i][features[i] == 10] = i
-    targets = stage.targets(classes, certain, pixels, features)
+    targets = make_sorting(60).spread_over([pixels, features], known)
     assert targets[10].tolist() == [0, 0, 0]
     assert targets.sum() == 59
 
 
-def test_a_class_of_which_nothing_is_certain_does_not_vanish():
-    stage, classes = make_sorting(60), THIRDS.clone()
-    certain = classes != 1
-    targets = stage.targets(classes, certain, ring(60), ring(60))
-    assert targets.argmax(1).tolist() == THIRDS.tolist()
-
-
-def test_a_given_label_outweighs_every_vote():
+def test_a_given_label_outweighs_what_was_found():
     given = np.full(60, -1)
-    given[3] = 2
-    stage = make_sorting(60, labels=given)
-    targets = stage.targets(THIRDS, torch.ones(60, dtype=torch.bool), ring(60), ring(60))
-    assert targets[3].tolist() == [0, 0, 1]
-    assert targets[4].tolist() == [1, 0, 0]
+    given[[3, 50]] = [2, 0]
+    found = torch.eye(K)[THIRDS]
+    found[50] = 0
+    targets = make_sorting(60, labels=given).targets(found)
+    assert targets[[3, 4, 50]].tolist() == [[0, 0, 1], [1, 0, 0], [1, 0, 0]]
 
 
 def test_given_labels_reach_all_that_are_joined_to_them():
@@ -151,26 +176,47 @@ def test_groups_are_read_from_the_joint_distribution():
     assert classes[0] == classes[1] == classes[4] == classes[5]
     assert classes[2] == classes[3] == classes[6] == classes[7]
     assert classes[0] != classes[2]
-    assert certain.sum() == 4  # those of the class that the stuck head's only one is matched to
+    assert certain.all()  # the stuck head has no say
+    assert stage.n_classes == 2
+    np.testing.assert_allclose(stage.information[[0, 1, 3]], np.log([1, 2, 4]), atol=1e-12)
 
 
-def test_images_are_certain_on_which_the_best_heads_agree():
-    stage = make_sorting(60)
-    best = torch.eye(4)[torch.arange(60) // 20]
-    moved = THIRDS.clone()
+def test_images_are_certain_on_which_the_heads_agree_that_are_not_stuck():
+    stage = make_sorting(1500)
+    thirds = torch.arange(1500) // 500
+    best = torch.eye(4)[thirds]
+    moved = thirds.clone()
     moved[7] = 1
     named_otherwise = torch.eye(4)[torch.tensor([2, 3, 0])[moved]]
-    stuck = torch.eye(4)[[0] * 60]
+    stuck = torch.eye(4)[[0] * 1500]
     codes = torch.stack([stuck, named_otherwise, best, best], dim=1)
-    classes, certain = stage.group(codes, ring(60))
-    assert [len(set(classes[start : start + 20].tolist())) for start in (0, 20, 40)] == [1, 1, 1]
+    classes, certain = stage.group(codes, ring(1500))
+    assert [len(set(classes[start : start + 500].tolist())) for start in (0, 500, 1000)] == [
+        1,
+        1,
+        1,
+    ]
     assert len(set(classes.tolist())) == 3
-    assert certain.tolist() == [i != 7 for i in range(60)]
+    assert certain.tolist() == [i != 7 for i in range(1500)]
+
+
+def test_the_number_of_classes_is_chosen_where_no_one_told_it():
+    stage = make_sorting(240, choose=True)
+    stage.n_classes = 10
+    # Four classes, each torn into three fine clusters that neighbours mix.
+    fine = torch.arange(240) % 3 + 3 * (torch.arange(240) // 60)
+    neighbours = torch.stack([torch.arange(240) // 60 * 60 + i for i in range(0, 60, 4)], dim=1)
+    classes, _ = stage.group(torch.eye(12)[fine][:, None], neighbours)
+    assert stage.n_classes == 4
+    assert [len(set(classes[start : start + 60].tolist())) for start in (0, 60, 120, 180)] == [
+        1
+    ] * 4
 
 
 def test_neighbours_of_images_are_ranked_by_tangent_distance_and_those_of_vectors_are_not():
     stage = make_sorting(60)
-    everyone = grouping.nearest_neighbours(grouping.pixel_features(stage.data.inputs), 59)
+    features = grouping.pixel_features(stage.data.inputs)
+    everyone = grouping.nearest_neighbours(features, sorting.N_CANDIDATES)
     ranked = grouping.rank_by_tangents(stage.data.inputs, everyone)
     assert stage.pixel_neighbours().tolist() == ranked[:, :5].tolist()
     stage.data = Data(stage.data.inputs.flatten(1).float())
@@ -188,12 +234,12 @@ def test_all_stages_run_in_order_with_what_they_need():
     assert feed.neighbours.shape == (60, 5)
     assert feed.targets is None
     assert settings.epochs == 3
-    for (_, weights, feed, settings), epochs in zip(stage.calls[1:], (3, 4), strict=True):
+    for (_, weights, feed, settings), epochs in zip(stage.calls[1:], (3, 5), strict=True):
         assert weights == {"classification": 1.0}
         assert feed.targets.shape == (60, K)
         # Images in doubt, whose targets are all 0, are not trained on.
         assert feed.index.tolist() == np.flatnonzero(feed.targets.sum(1)).tolist()
-        assert (settings.epochs, settings.average) == (epochs, 0.99)
+        assert (settings.epochs, settings.average, settings.batch_size) == (epochs, 0.99, 8)
     assert stage.model.network.head.out_features == K
 
 

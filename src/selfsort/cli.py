@@ -1,12 +1,13 @@
-"""The command line: `selfsort train`, `predict`, `report`, `compare`, `datasets`, `recipes`."""
+"""The command line: `selfsort train`, `predict`, `suggest`, `report`, `compare` and two lists."""
 
 from __future__ import annotations
 
 # ruff: noqa: D406, D407, D412 - docstrings here are the text of --help
 import os
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -36,8 +37,22 @@ DataArgument = Annotated[
     ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+
+
+def _check_classes(text: str | None) -> str | None:
+    if text in (None, "auto") or (text.isascii() and text.isdecimal() and int(text) >= 2):
+        return text
+    raise typer.BadParameter(f"give a whole number from 2 on, or auto. Got '{text}' instead.")
+
+
 ClassesOption = Annotated[
-    int | None, typer.Option("--classes", metavar="K", min=2, help="How many classes.")
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="K|auto",
+        callback=_check_classes,
+        help="How many classes; auto: as many as are found in the images, without labels.",
+    ),
 ]
 LabelsOption = Annotated[
     str | None,
@@ -129,6 +144,8 @@ def train(
 
         selfsort train photos/ --labels all --size 32 --out runs/photos
 
+        selfsort train photos/ --classes auto
+
         selfsort train mnist --recipe question
     """
     from selfsort.runs import Request
@@ -137,7 +154,7 @@ def train(
     request = Request(
         data=data,
         recipe=recipe,
-        n_classes=classes,
+        n_classes=_class_count(classes),
         labels=labels,
         epochs=epochs,
         seed=seed,
@@ -153,6 +170,12 @@ def train(
         sys.exit(130)
 
 
+def _class_count(classes: str | None) -> int | Literal["auto"] | None:
+    if classes is None or classes == "auto":
+        return None if classes is None else "auto"
+    return int(classes)
+
+
 def _was_interrupted(folder: Path) -> bool:
     import json
 
@@ -165,20 +188,76 @@ def predict(
     run: RunArgument,
     data: DataArgument,
     out: Annotated[Path, typer.Option("--out", metavar="FILE.csv", help="Where the classes go.")],
+    abstain: Annotated[
+        float | None,
+        typer.Option(
+            "--abstain",
+            metavar="P",
+            min=0,
+            max=1,
+            help="Leave the class empty where its probability is below P.",
+        ),
+    ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Write file (or index), class and probability of each image to a CSV file.
+    """Write file (or index), class, probability and outlier of each image to a CSV file.
 
-    Of a named data set, the test images are taken.
+    Of a named data set, the test images are taken. The column outlier is the share of the training
+    images that are less unusual than the image: from 0 to 1.
 
-    Example:
+    Examples:
 
         selfsort predict runs/mnist-sort photos/ --out classes.csv
+
+        selfsort predict runs/mnist-sort photos/ --out classes.csv --abstain 0.9
     """
     from selfsort.runs import predict_to_csv
 
-    count = predict_to_csv(run, data, out, force=force)
-    print(f"{out}: {count:,} images")
+    predicted = predict_to_csv(run, data, out, abstain=abstain, force=force)
+    doubtful = f", {predicted.n_doubtful:,} of them in doubt" if abstain is not None else ""
+    print(f"{out}: {predicted.n_images:,} images{doubtful}")
+
+
+@app.command()
+def suggest(
+    run: RunArgument,
+    data: DataArgument,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE.csv", help="The file to fill in; see above.")
+    ],
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="How many images.")] = 10,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            metavar="OLD.csv",
+            help="Labels there are: their images are not suggested, and the new file takes them "
+            "over.",
+        ),
+    ] = None,
+    force: ForceOption = False,
+) -> None:
+    """Choose the images whose label would help most.
+
+    FILE.csv lists them by file (or index), the best first, with an empty column class to be filled
+    in; what is left empty stays without a label. FILE.png shows them, each with the class that the
+    run guesses. Of a named data set, the training images are taken. In the examples somebody fills
+    in todo.csv after the first line.
+
+    Examples:
+
+        selfsort suggest runs/photos-sort photos/ --n 20 --out todo.csv
+
+        selfsort train photos/ --labels todo.csv
+
+        selfsort suggest runs/photos-teach photos/ --labels todo.csv --out more.csv
+    """
+    from selfsort.runs import suggest_to_csv
+
+    picture = suggest_to_csv(run, data, out, n_images=n, labels=labels, force=force)
+    print(f"{out}: {n:,} images to look at in {picture}")
+    command = shlex.join(["selfsort", "train", data, "--labels", str(out)])
+    print(f"Fill in the column class, then: {command}")
 
 
 @app.command()

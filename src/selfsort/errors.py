@@ -26,6 +26,14 @@ class ClassCollapseWarning(UserWarning):
     """Classes fell out of use: fewer are predicted than were asked for."""
 
 
+class ApproximateNeighboursWarning(UserWarning):
+    """There are so many images that some of their nearest neighbours were not found."""
+
+
+class SlowNeighboursWarning(UserWarning):
+    """There are so many images that finding their exact neighbours takes long."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """Return the error for a name that is not registered, with the nearest valid one.
 
@@ -52,3 +60,32 @@ def collapse_sentence(n_in_use: int, n_classes: int, remedy: str) -> str:
     'Only 3 of 10 classes are in use. Try fewer classes.'
     """
     return f"Only {n_in_use} of {n_classes} classes are in use. {remedy}"
+
+
+def recall_sentence(n_images: int, recall: float, n_checked: int) -> str:
+    """Return the sentence of an `ApproximateNeighboursWarning`.
+
+    Examples
+    --------
+    >>> recall_sentence(250_000, 0.97, 256)
+    'The neighbours of 250,000 images are approximate: recall 0.970 on 256 of them.'
+    """
+    return (
+        f"The neighbours of {n_images:,} images are approximate: "
+        f"recall {recall:.3f} on {n_checked} of them."
+    )
+
+
+def slow_sentence(n_images: int) -> str:
+    """Return the sentence of a `SlowNeighboursWarning`.
+
+    Examples
+    --------
+    >>> print(slow_sentence(250_000))
+    The exact neighbours of 250,000 images take a time that grows with the square of their number.
+    For approximate ones, which are quicker: pip install selfsort[ann].
+    """
+    return (
+        f"The exact neighbours of {n_images:,} images take a time that grows with the square of "
+        "their number. For approximate ones, which are quicker: pip install selfsort[ann]."
+    )

@@ -1,4 +1,4 @@
-"""How well classes agree with labels: matching, confusion matrix, accuracy, NMI, ARI."""
+"""How well classes agree with labels, and whether an estimator knows when it is wrong."""
 
 from __future__ import annotations
 
@@ -161,6 +161,142 @@ def confusion(
     matrix = _contingency(labels, predicted, n_labels, n_classes)
     order = _matched_order(_match(matrix)) if matched else np.arange(n_classes)
     return matrix[:, order], order
+
+
+def expected_calibration_error(
+    probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 15
+) -> float:
+    """Measure how far the largest probabilities are from how often they are right.
+
+    Images are put into bins of equal width by their largest probability, ``((m - 1) / M, m / M]``.
+    The error is the sum over the bins of ``|accuracy - mean probability|``, weighted by the
+    share of images in the bin: 0 where 90 % of the images with a probability of 0.9 are right.
+
+    Parameters
+    ----------
+    probabilities : float array of shape (n, n_classes)
+        Rows sum to 1. Column k stands for label k: classes without labels are put in the order
+        of the labels first, by `match_classes`.
+    labels : int array of shape (n,)
+        Labels from 0; rows with -1 are left out. A label that no column stands for is a mistake.
+    n_bins : int, default=15
+        M, at least 1.
+
+    Returns
+    -------
+    error : float in [0, 1]
+
+    Raises
+    ------
+    InputError
+        If the arrays are not of one length, not distributions or not integers, out of range, or
+        without a single label.
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger (2017), arXiv:1706.04599, equation 3.
+
+    Examples
+    --------
+    Both images have a probability of 0.75, and one of them is right: ``|0.5 - 0.75|``.
+
+    >>> import numpy as np
+    >>> expected_calibration_error(np.array([[0.75, 0.25], [0.25, 0.75]]), np.array([0, 0]))
+    0.25
+    """
+    probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
+    _check_distributions(probabilities)
+    _, predicted = _checked(labels, probabilities.argmax(1), probabilities.shape[1])
+    if n_bins < 1:
+        raise InputError(f"n_bins must be at least 1. Got {n_bins} instead.")
+    known = labels != UNLABELLED
+    if not known.any():
+        raise InputError(
+            "labels has no label, only -1: there is nothing to compare probabilities with."
+        )
+    confidence = probabilities.max(1)[known]
+    excess = (predicted == labels)[known] - confidence
+    bins = np.digitize(confidence, np.linspace(0, 1, n_bins + 1)[1:-1], right=True)
+    return float(np.abs(np.bincount(bins, weights=excess)).sum() / len(confidence))
+
+
+def coverage_curve(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the accuracy among the images that are kept when those in doubt are left out.
+
+    The k most confident images are kept, for every k that a threshold can separate: images of
+    equal confidence come in together.
+
+    Parameters
+    ----------
+    confidence : float array of shape (n,)
+        How sure each answer is, such as its largest probability; only the order matters.
+    correct : bool array of shape (n,)
+        Whether each answer is right.
+
+    Returns
+    -------
+    coverage : float64 array of shape (m,)
+        Share of images kept, rising to 1; m is the number of different confidences.
+    accuracy : float64 array of shape (m,)
+        Share of the images kept whose answer is right.
+
+    Raises
+    ------
+    InputError
+        If there are no images, the arrays are not of one length, a confidence is NaN, or
+        `correct` is not boolean.
+
+    References
+    ----------
+    El-Yaniv, Wiener (2010), "On the foundations of noise-free selective classification".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> coverage, accuracy = coverage_curve(
+    ...     np.array([0.5, 0.9, 0.7, 0.9]), np.array([False, True, False, True])
+    ... )
+    >>> coverage, accuracy.round(2)
+    (array([0.5 , 0.75, 1.  ]), array([1.  , 0.67, 0.5 ]))
+    """
+    confidence, correct = np.asarray(confidence), np.asarray(correct)
+    _check_answers(confidence, correct)
+    order = np.argsort(confidence)[::-1]
+    falls = confidence[order][1:] != confidence[order][:-1]
+    n_kept = np.append(np.flatnonzero(falls), len(order) - 1) + 1
+    return n_kept / len(order), correct[order].cumsum()[n_kept - 1] / n_kept
+
+
+def _check_distributions(probabilities: np.ndarray) -> None:
+    if probabilities.ndim != 2 or not probabilities.shape[1]:
+        raise InputError(
+            "probabilities must be of shape (n, n_classes). "
+            f"Got shape {probabilities.shape} instead."
+        )
+    wrong = (probabilities < 0).any(1) | ~np.isclose(probabilities.sum(1), 1, atol=1e-3)
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise InputError(
+            "probabilities must have rows of numbers from 0 to 1 that sum to 1. "
+            f"Row {first} sums to {probabilities[first].sum():g} and has a smallest value of "
+            f"{probabilities[first].min():g}."
+        )
+
+
+def _check_answers(confidence: np.ndarray, correct: np.ndarray) -> None:
+    if confidence.ndim != 1 or not len(confidence) or confidence.dtype.kind not in "fiu":
+        raise InputError(
+            "confidence must be numbers of shape (n,), n at least 1. "
+            f"Got {confidence.dtype} of shape {confidence.shape} instead."
+        )
+    if np.isnan(confidence).any():
+        first = int(np.isnan(confidence).argmax())
+        raise InputError(f"confidence has NaN, first in row {first}: leave such rows out.")
+    if correct.shape != confidence.shape or correct.dtype != bool:
+        raise InputError(
+            f"correct must be booleans of shape {confidence.shape}, as confidence. "
+            f"Got {correct.dtype} of shape {correct.shape} instead."
+        )
 
 
 def _checked(

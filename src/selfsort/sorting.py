@@ -4,36 +4,40 @@
 2. *fine clusters*: heads of about 100 clusters keep the information that neighbours share.
 3. *grouping*: fine clusters become classes: by the information between neighbours, or, where
    there are labels, by spreading those over the neighbours in the features. The head whose
-   groups share the most information is taken.
+   groups share the most information is taken. How many classes there are can be read from the
+   same information.
 4. *first self-training*: a fresh class head learns the classes of the images that are in no
-   doubt, and those which spread from them over the neighbours.
+   doubt whatever.
 5. *new neighbours* and *second self-training*: the same again, from the classes learned and
-   the neighbours in the features they were learned with.
+   the neighbours in the features they were learned with; images in doubt get the class that
+   spreads to them over the neighbours.
 
 No stage looks at a label that was not given, and none at test images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
-from sklearn.metrics.cluster import contingency_matrix
 from torch import Tensor, nn
 
 from selfsort import grouping
 from selfsort.augment import Transform
 from selfsort.networks import Heads
+from selfsort.scores import match_classes
 from selfsort.training import Data, Feed, Model, Settings, autocast
 
 N_HEADS = 5
 """On one trunk some heads get stuck with two classes in one cluster; the best of five did not."""
-N_AGREEING = 3
+LEAST_INFORMATION = 0.98
+"""Of what the best head keeps: heads with less are stuck, and have no say in who is in doubt."""
+IN_USE = 0.1
+"""Of the mean size: fine clusters with less hold a few odd images."""
 N_FINE = 100
 IMAGES_PER_FINE_CLUSTER = 15
 N_PIXEL_NEIGHBOURS = 10
@@ -42,14 +46,17 @@ N_CANDIDATES = 40
 N_SPREAD = 5
 """Neighbours, of each graph, over which classes spread to the images in doubt."""
 ALPHA = 0.9
-LEAST_VOTE, LEAST_SHARE = 0.9, 0.6
+FIRST_VOTE, SECOND_VOTE = 1.0, 0.9
+"""Share of its neighbours, by pixels and by features, with which an image in no doubt agrees."""
+ROUNDING = 1e-6
+LEAST_SHARE = 0.6
 DESCRIBE_BATCH = 1000
 HEAD_SCALE = 10.0
 """Logits per unit of the least-squares fit to one-hot targets: about 0.999 for the best class."""
 EPOCH_SHARES = {
-    "fine clusters": 4,
+    "fine clusters": 3,
     "first self-training": 3,
-    "second self-training": 3,
+    "second self-training": 5,
     "decoder": 2,
 }
 
@@ -74,6 +81,8 @@ class Sorting:
         The training images.
     n_classes : int
         How many classes, K.
+    choose : bool
+        Whether the grouping chooses K itself; `n_classes` is what is assumed until then.
     labels : ndarray of shape (n,) or None
         Given labels 0..K-1, and -1 where there is none.
     epochs : dict of str to int
@@ -84,12 +93,21 @@ class Sorting:
         Settings of a stage, from its changes to the estimator's own.
     train, stage : callable
         Train, and time, one stage.
+    renew : callable
+        Give the model a fresh class head and decoder for that many classes.
     generator : torch.Generator
+
+    Attributes
+    ----------
+    information : float array of shape (m,) or None
+        Nats that k groups keep, in entry k - 1: the largest of all heads. None before grouping,
+        and where labels are spread instead.
     """
 
     model: Model
     data: Data
     n_classes: int
+    choose: bool
     labels: np.ndarray | None
     epochs: dict[str, int]
     transform: Transform | None
@@ -97,7 +115,9 @@ class Sorting:
     settings: Callable[..., Settings]
     train: Train
     stage: Callable[[str], AbstractContextManager[object]]
+    renew: Callable[[int], None]
     generator: torch.Generator
+    information: np.ndarray | None = field(default=None, init=False)
 
     def run(self) -> None:
         """Go through all stages; the model's class head then gives the classes."""
@@ -105,23 +125,25 @@ class Sorting:
         self.learn_fine_clusters(pixel_neighbours)
         with self.stage("grouping"):
             codes, features = self.describe()
-            feature_neighbours = self.neighbours_of(features, N_FEATURE_NEIGHBOURS)
+            graphs = (pixel_neighbours, self.neighbours_of(features, N_FEATURE_NEIGHBOURS))
             if self.labels is None:
                 classes, certain = self.group(codes, pixel_neighbours)
             else:
-                classes = self.spread(feature_neighbours)
+                classes = self.spread(graphs[1])
                 certain = torch.ones(len(classes), dtype=torch.bool)
-            targets = self.targets(classes, certain, pixel_neighbours, feature_neighbours)
-            self.new_head(nn.Linear(features.shape[1], self.n_classes))
+            known = self.undoubted(classes, certain, graphs, FIRST_VOTE)
+            targets = self.targets(torch.eye(self.n_classes)[classes] * known[:, None])
+            self.renew(self.n_classes)
             self.solve_head(features, targets)
         if not self.self_train("first self-training", targets):
             return
         with self.stage("new neighbours"):
             codes, features = self.describe()
-            feature_neighbours = self.neighbours_of(features, N_FEATURE_NEIGHBOURS)
+            graphs = (pixel_neighbours, self.neighbours_of(features, N_FEATURE_NEIGHBOURS))
             classes = codes.argmax(1).cpu()
-            certain = torch.ones(len(classes), dtype=torch.bool)
-            targets = self.targets(classes, certain, pixel_neighbours, feature_neighbours)
+            everything = torch.ones(len(classes), dtype=torch.bool)
+            known = self.undoubted(classes, everything, graphs, SECOND_VOTE)
+            targets = self.targets(self.spread_over(graphs, torch.where(known, classes, -1)))
         self.self_train("second self-training", targets)
 
     def n_neighbours(self, wanted: int) -> int:
@@ -143,10 +165,6 @@ class Sorting:
             candidates = grouping.nearest_neighbours(features, n_candidates)
             ranked = grouping.rank_by_tangents(self.data.inputs, candidates)
             return ranked[:, : self.n_neighbours(N_PIXEL_NEIGHBOURS)].cpu()
-
-    def new_head(self, head: nn.Linear) -> None:
-        """Replace the class head."""
-        self.model.network.head = head.to(self.data.inputs.device)
 
     def solve_head(self, features: Tensor, targets: Tensor) -> None:
         """Start the class head at the least-squares solution for the targets.
@@ -170,7 +188,8 @@ class Sorting:
         old = self.model.network.head
         assert isinstance(old, nn.Linear)  # noqa: S101 - every network with classes has one
         n_fine = min(N_FINE, len(self.data) // IMAGES_PER_FINE_CLUSTER)
-        self.new_head(Heads(old.in_features, N_HEADS, max(n_fine, self.n_classes)))
+        heads = Heads(old.in_features, N_HEADS, max(n_fine, self.n_classes))
+        self.model.network.head = heads.to(self.data.inputs.device)
         self.model.network.sharpen_head(self.generator)
         feed = Feed(self.data, self.transform, neighbours)
         settings = self.settings(epochs=self.epochs["fine clusters"])
@@ -197,28 +216,29 @@ class Sorting:
         return torch.cat(codes).clone(), torch.cat(features).clone()
 
     def group(self, codes: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each image's class by grouping fine clusters, and whether it is certain.
+        """Return each image's class by grouping fine clusters, and whether heads agree on it.
 
         The pixels' neighbours join what the network holds apart, such as crossed and plain
         sevens. Classes are those of the head whose groups keep the most information between
-        neighbours; an image is certain where the three best heads agree.
+        neighbours. Where no one said how many classes there are, that is found first.
         """
+        heads = codes.cpu().unbind(1)
+        joints = [grouping.joint_distribution(code, neighbours) for code in heads]
+        curves = [grouping.agglomerate(joint).information for joint in joints]
+        self.information = np.max(curves, axis=0)
+        if self.choose:
+            in_use = max(int((joint.sum(1) * len(joint) > IN_USE).sum()) for joint in joints)
+            self.n_classes = grouping.choose_n_groups(self.information, max(2, in_use // 2))
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
-        found = []
-        for code in codes.cpu().unbind(1):
-            joint = grouping.joint_distribution(code, neighbours)
-            groups = grouping.group(joint, self.n_classes, random_state=seed)
-            found.append((groups.information, groups.classes[code.argmax(1).numpy()]))
-        found.sort(key=lambda head: head[0], reverse=True)
-        classes = found[0][1]
-        certain = np.ones(len(classes), dtype=bool)
-        for _, others in found[1:N_AGREEING]:
-            counts = contingency_matrix(others, classes)
-            rows, columns = linear_sum_assignment(-counts)
-            name = np.full(self.n_classes, -1)
-            name[np.unique(others)[rows]] = np.unique(classes)[columns]
-            certain &= name[others] == classes
-        return torch.from_numpy(classes), torch.from_numpy(certain)
+        found = [grouping.group(joint, self.n_classes, random_state=seed) for joint in joints]
+        order = np.argsort([-one.information for one in found], kind="stable")
+        least = LEAST_INFORMATION * found[order[0]].information
+        healthy = [i for i in order if found[i].information >= least]
+        best, *others = (found[i].classes[heads[i].argmax(1).numpy()] for i in healthy)
+        agree = np.ones(len(best), dtype=bool)
+        for other in others:
+            agree &= match_classes(best, other, self.n_classes)[other] == best
+        return torch.from_numpy(best), torch.from_numpy(agree)
 
     def spread(self, feature_neighbours: Tensor) -> Tensor:
         """Return each image's class by spreading the given labels."""
@@ -226,43 +246,45 @@ class Sorting:
         given = torch.from_numpy(self.labels)
         return grouping.spread(given, feature_neighbours, self.n_classes).argmax(1)
 
-    def targets(
-        self,
-        classes: Tensor,
-        certain: Tensor,
-        pixel_neighbours: Tensor,
-        feature_neighbours: Tensor,
+    def undoubted(
+        self, classes: Tensor, certain: Tensor, graphs: Sequence[Tensor], least_vote: float
     ) -> Tensor:
-        """Return one-hot targets, and rows of zeros for images in doubt.
-
-        Certain images whose neighbours by pixels and by features nearly all share their class
-        keep it. All others get theirs from those, spread over both graphs: that mends, image by
-        image, a fine cluster that was grouped wrongly.
-        """
+        """Return which certain images share their class with enough neighbours, in each graph."""
         known = certain.clone()
-        for neighbours in (pixel_neighbours, feature_neighbours):
+        for neighbours in graphs:
             votes = grouping.vote(classes, neighbours, self.n_classes)
-            known &= votes.gather(1, classes[:, None])[:, 0] >= LEAST_VOTE
+            known &= votes.gather(1, classes[:, None])[:, 0] >= least_vote - ROUNDING
         for label in range(self.n_classes):
             mine = classes == label
             if not known[mine].any():  # a class must not vanish because it is small or torn
                 known |= mine
-        half = [graph[:, :N_SPREAD] for graph in (pixel_neighbours, feature_neighbours)]
-        labels = torch.where(known, classes, -1)
-        shares = grouping.spread(labels, torch.cat(half, dim=1), self.n_classes, alpha=ALPHA)
+        return known
+
+    def spread_over(self, graphs: Sequence[Tensor], known: Tensor) -> Tensor:
+        """Return one-hot classes, and rows of zeros for images in doubt.
+
+        Known classes (-1 elsewhere) are spread over both graphs: that mends, image by image,
+        what was grouped wrongly.
+        """
+        near = torch.cat([neighbours[:, :N_SPREAD] for neighbours in graphs], dim=1)
+        shares = grouping.spread(known, near, self.n_classes, alpha=ALPHA)
         kept = shares.max(dim=1).values >= LEAST_SHARE
-        targets = torch.eye(self.n_classes)[shares.argmax(1)] * kept[:, None]
+        return torch.eye(self.n_classes)[shares.argmax(1)] * kept[:, None]
+
+    def targets(self, targets: Tensor) -> Tensor:
+        """Return targets ``(n, n_classes)`` on the device, given labels in place of found ones."""
         if self.labels is not None:
             given = torch.from_numpy(self.labels)
-            labelled = given >= 0
-            targets[labelled] = torch.eye(self.n_classes)[given[labelled]]
+            targets[given >= 0] = torch.eye(self.n_classes)[given[given >= 0]]
         return targets.to(self.data.inputs.device)
 
     def self_train(self, name: str, targets: Tensor) -> bool:
         """Learn the targets with strong transforms and averaged weights."""
         index = (targets.sum(1) > 0).nonzero()[:, 0].cpu()
         feed = Feed(self.data, self.strong_transform, targets=targets, index=index)
-        settings = self.settings(epochs=self.epochs[name], average=0.99)
+        # Half the batch that the information needs, twice the steps.
+        batch_size = max(2, self.settings().batch_size // 2)
+        settings = self.settings(epochs=self.epochs[name], average=0.99, batch_size=batch_size)
         return self.train(name, {"classification": 1.0}, feed, settings)
 
 
@@ -271,8 +293,8 @@ def split_epochs(total: int) -> dict[str, int]:
 
     Examples
     --------
-    >>> split_epochs(12)
-    {'fine clusters': 4, 'first self-training': 3, 'second self-training': 3, 'decoder': 2}
+    >>> split_epochs(13)
+    {'fine clusters': 3, 'first self-training': 3, 'second self-training': 5, 'decoder': 2}
     """
     whole = sum(EPOCH_SHARES.values())
     return {name: max(1, round(total * share / whole)) for name, share in EPOCH_SHARES.items()}

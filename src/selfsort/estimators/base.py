@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,22 +16,30 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.callback import CallbackContext, CallbackSupportMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
+from torch.nn import functional as F
 
 from selfsort import training
 from selfsort.augment import Transform, make_transform
 from selfsort.bottlenecks import make_bottleneck
 from selfsort.errors import InputError
 from selfsort.images import as_images
-from selfsort.networks import make_network
+from selfsort.networks import Encoded, Network, make_network
 from selfsort.objectives import RECONSTRUCTION_TERMS, Objective, Outputs
 from selfsort.training import Data, Feed, Fit, Model, Row, Settings
 
 PREDICT_BATCH = 1000
 REPORTS_PER_EPOCH = 50
 """How often an epoch tells its callbacks: a live bar, and Ctrl-C within 2 % of an epoch."""
+
+DOUBT = 0.9
+"""Images whose largest probability is below that are looked at again."""
 
 SMALLEST_BATCH_COUNT = 8
 """Batches are made smaller until an epoch has at least that many."""
@@ -67,6 +76,61 @@ def threads(n_threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def second_look(network: Network, images: Tensor, logits: Tensor) -> Tensor:
+    """Return logits in which images in doubt were looked at again, shifted to four corners.
+
+    The probabilities of an image and its shifted copies are averaged. A network that has learned
+    not to mind shifts still minds them near the border of two classes.
+
+    Parameters
+    ----------
+    network : Network
+    images : Tensor of shape (n, channels, h, w) or (n, p)
+        Vectors, and images too small for a shift of a 28th of their side, stay as they are.
+    logits : Tensor of shape (n, n_classes)
+        What the network said of the images.
+
+    References
+    ----------
+    Krizhevsky, Sutskever, Hinton (2012), section 4.1: predictions averaged over shifted crops.
+    """
+    shift = round(max(images.shape[2:]) / 28) if images.ndim == 4 else 0
+    probabilities = torch.softmax(logits, dim=1)
+    doubtful = (probabilities.max(dim=1).values < DOUBT).nonzero()[:, 0]
+    if not shift or not len(doubtful):
+        return logits
+    height, width = images.shape[2:]
+    padded = F.pad(images[doubtful], (shift, shift, shift, shift), mode="replicate")
+    views = [
+        padded[:, :, top : top + height, left : left + width]
+        for top, left in itertools.product((0, 2 * shift), repeat=2)
+    ]
+    total = probabilities[doubtful]
+    for view in views:
+        again = network.encode(view).logits
+        assert again is not None  # noqa: S101 - it gave logits before
+        total = total + torch.softmax(again, dim=1)
+    mean = (total / 5).clamp_min(torch.finfo(total.dtype).tiny)
+    return logits.index_copy(0, doubtful, mean.log())
+
+
+def check_arguments(caller: str, limits: Mapping[str, list[Any]], **values: Any) -> None:
+    """Raise scikit-learn's sentence where an argument of a method is out of its limits.
+
+    Examples
+    --------
+    >>> check_arguments("suggest", {"n_images": [Interval(Integral, 1, None, closed="left")]},
+    ...                 n_images=0)
+    Traceback (most recent call last):
+    selfsort.errors.InputError: The 'n_images' parameter of suggest must be an int in the range \
+[1, inf). Got 0 instead.
+    """
+    try:
+        validate_parameter_constraints(limits, values, caller_name=caller)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 class BaseAutoencoder(
@@ -300,8 +364,8 @@ class BaseAutoencoder(
 
     def _outputs(
         self, data: Data, *, reconstruct: bool = False
-    ) -> Iterator[tuple[Outputs, Tensor | None]]:
-        """Yield outputs and style of all images, batch by batch, in evaluation mode."""
+    ) -> Iterator[tuple[Outputs, Encoded]]:
+        """Yield what the network says of all images, batch by batch, in evaluation mode."""
         model = self.model_.eval()
         with torch.inference_mode(), threads(self.n_threads):
             for start in range(0, len(data), PREDICT_BATCH):
@@ -310,11 +374,23 @@ class BaseAutoencoder(
                 outputs = Outputs(images)
                 if encoded.logits is not None:
                     outputs.logits = encoded.logits
-                    outputs.code = model.bottleneck(encoded.logits)
+                    if self.transform_strength:  # shifted images were learned from
+                        outputs.logits = second_look(model.network, images, encoded.logits)
+                    outputs.code = model.bottleneck(outputs.logits)
                 if reconstruct:
                     latent = training.latent_of(outputs.code, encoded.style)
                     outputs.reconstruction = model.network.decode(latent)
-                yield outputs, encoded.style
+                yield outputs, encoded
+
+    def _collected(
+        self, data: Data, *parts: Part, reconstruct: bool = False
+    ) -> tuple[np.ndarray, ...]:
+        """Return some parts of what the network says of all images, one array each."""
+        batches = [
+            [part(outputs, encoded) for part in parts]
+            for outputs, encoded in self._outputs(data, reconstruct=reconstruct)
+        ]
+        return tuple(torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
 
     def _prepared(self, X: Any) -> Data:
         check_is_fitted(self, "model_")
@@ -331,11 +407,7 @@ class BaseAutoencoder(
         -------
         latent : ndarray of shape (n, n_classes + style_dim), float32
         """
-        parts = [
-            training.latent_of(outputs.code, style)
-            for outputs, style in self._outputs(self._prepared(X))
-        ]
-        return torch.cat(parts).cpu().numpy()
+        return self._collected(self._prepared(X), latent_part)[0]
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Return the images that latents decode to, in the layout and units of the fit's images.
@@ -396,20 +468,11 @@ class BaseAutoencoder(
 
     def _pixels(self, X: Any) -> np.ndarray:
         """Return reconstructions ``(n, channels, height, width)`` or ``(n, p)``, about [0, 1]."""
-        parts = [
-            outputs.reconstruction
-            for outputs, _ in self._outputs(self._prepared(X), reconstruct=True)
-        ]
-        return torch.cat([part for part in parts if part is not None]).cpu().numpy()
+        return self._collected(self._prepared(X), reconstruction_part, reconstruct=True)[0]
 
     def reconstruction_error(self, X: Any) -> np.ndarray:
         """Return each image's mean squared error per pixel ``(n,)``, pixels in [0, 1]."""
-        parts = []
-        for outputs, _ in self._outputs(self._prepared(X), reconstruct=True):
-            if outputs.reconstruction is not None:
-                difference = outputs.reconstruction.clamp(0, 1) - outputs.images
-                parts.append(difference.square().flatten(1).mean(1))
-        return torch.cat(parts).cpu().numpy()
+        return self._collected(self._prepared(X), error_part, reconstruct=True)[0]
 
     def _to_layout(self, pixels: np.ndarray) -> np.ndarray:
         """Return pixels ``(n, *input_shape_)`` in [0, 1] in the fit's layout and units."""
@@ -427,8 +490,8 @@ class BaseAutoencoder(
 
     def _measure_style(self, data: Data) -> None:
         """Remember the width of the style, which a network may set by itself."""
-        _, style = next(self._outputs(Data(data.inputs[:2], data.low, data.high)))
-        self.style_width_ = 0 if style is None else style.shape[1]
+        _, encoded = next(self._outputs(Data(data.inputs[:2], data.low, data.high)))
+        self.style_width_ = 0 if encoded.style is None else encoded.style.shape[1]
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the mean reconstruction error, so that larger is better."""
@@ -514,6 +577,27 @@ class _CallbackBridge:
         )
         self.epoch = None
         return stop
+
+
+Part = Callable[[Outputs, Encoded], Tensor]
+"""One row an image, of what the network says of a batch."""
+
+
+def latent_part(outputs: Outputs, encoded: Encoded) -> Tensor:
+    """Return what the decoder reads: the code, then the style."""
+    return training.latent_of(outputs.code, encoded.style)
+
+
+def reconstruction_part(outputs: Outputs, encoded: Encoded) -> Tensor:
+    """Return the decoder's images."""
+    assert outputs.reconstruction is not None  # noqa: S101 - it was asked for
+    return outputs.reconstruction
+
+
+def error_part(outputs: Outputs, encoded: Encoded) -> Tensor:
+    """Return each image's mean squared error per pixel, pixels in [0, 1]."""
+    difference = reconstruction_part(outputs, encoded).clamp(0, 1) - outputs.images
+    return difference.square().flatten(1).mean(1)
 
 
 def _shape_of(X: Any) -> tuple[int, ...]:

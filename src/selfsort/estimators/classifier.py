@@ -202,10 +202,63 @@ device, n_threads, random_state
             "information": self.information_weight,
         }
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the label of each image, ``(n,)``."""
-        index = self._codes(X).argmax(1)
-        return self.classes_[index]
+    def predict(self, X: Any, abstain: float | None = None) -> np.ndarray:
+        """Return the label of each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
+        abstain : float or None, default=None
+            In (0, 1]: images whose largest probability is below it get `unlabeled` in place of a
+            label, or -1 where that is None. None: every image gets a label.
+
+        Returns
+        -------
+        labels : ndarray of shape (n,)
+
+        Raises
+        ------
+        InputError
+            If `abstain` is out of range, nothing can stand for no label (set `unlabeled`), or
+            `X` does not have the shape of the images that were fitted.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from selfsort import AutoencoderClassifier
+        >>> digits = load_digits()
+        >>> classifier = AutoencoderClassifier(epochs=5, random_state=0)
+        >>> classifier = classifier.fit(digits.images[:900], digits.target[:900])
+        >>> images, truth = digits.images[900:], digits.target[900:]
+        >>> labels = classifier.predict(images, abstain=0.9)
+        >>> sure = labels != -1
+        >>> bool((labels == truth)[sure].mean() > classifier.score(images, truth))
+        True
+        """
+        index = self._indices(X, abstain)
+        if abstain is None:
+            return self.classes_[index]
+        return np.where(index < 0, self._abstained(), self.classes_[index])
+
+    def _abstained(self) -> np.ndarray:
+        """Return what `predict` gives to images in doubt."""
+        marker = -1 if self.unlabeled is None else self.unlabeled
+        text = isinstance(self.classes_[0], str)
+        kind = "text" if text else "number"
+        if isinstance(marker, str) != text:
+            reason = f"the classes are {'text' if text else 'numbers'}"
+        elif marker in self.classes_.tolist():
+            reason = "that is a class"
+        else:
+            return np.asarray(marker)
+        raise InputError(
+            f"predict cannot give {marker!r} to images in doubt, for {reason}: set the unlabeled "
+            f"parameter to a {kind} that is no class."
+        )
+
+    def _no_label(self) -> list[Any]:
+        markers = [-1, self.unlabeled]
+        return [marker for marker in markers if marker not in [None, *self.classes_.tolist()]]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return each image's distribution over `classes_`, ``(n, n_classes)``."""

@@ -10,8 +10,12 @@ from sklearn.base import ClusterMixin
 from sklearn.callback import with_callbacks
 from sklearn.utils._param_validation import StrOptions
 
+from selfsort.errors import InputError
 from selfsort.estimators.classes import CLASS_COUNT, BaseClasses
 from selfsort.training import Feed
+
+ASSUMED_CLASSES = 10
+"""Until the number of classes is chosen: only small data makes a difference by it."""
 
 
 class AutoencoderClusterer(ClusterMixin, BaseClasses):
@@ -19,8 +23,8 @@ class AutoencoderClusterer(ClusterMixin, BaseClasses):
 
     Parameters
     ----------
-    n_classes : int, default=10
-        How many classes, at least 2.
+    n_classes : int or None, default=10
+        How many classes, at least 2; None: chosen from the images (see `information_curve_`).
     method : {"sort", "direct"}, default="sort"
         "sort": fine clusters, grouping, self-training, then a decoder (see `selfsort.sorting`).
         "direct": one fit of all weights on the sum of the reconstruction and information terms.
@@ -45,6 +49,12 @@ n_threads, random_state
         Class 0..n_classes-1 of each training image.
     prototypes_ : ndarray of shape (n_classes, h, w), (n_classes, h, w, c) or (n_classes, p)
         The decoder's picture of each class.
+    n_classes_ : int
+        How many classes, told or chosen.
+    information_curve_ : ndarray of shape (m,)
+        With "sort", until saved: the information in nats that neighbouring images share in k
+        groups of fine clusters, in entry k - 1. Where `n_classes` is None, K is where a further
+        group stops adding much (`selfsort.grouping.choose_n_groups`).
     stage_seconds_ : dict
         Seconds of each stage.
     model_, history_, n_features_in_, n_epochs_, stopped_
@@ -72,13 +82,13 @@ n_threads, random_state
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseClasses._parameter_constraints,
-        "n_classes": CLASS_COUNT,
+        "n_classes": [*CLASS_COUNT, None],
         "method": [StrOptions({"sort", "direct"})],
     }
 
     def __init__(
         self,
-        n_classes: int = 10,
+        n_classes: int | None = 10,
         *,
         method: str = "sort",
         network: str = "auto",
@@ -134,7 +144,7 @@ n_threads, random_state
         Parameters
         ----------
         X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
-            At least `n_classes` images.
+            At least `n_classes` images; 10 where that is None.
         y : ignored
 
         Returns
@@ -142,12 +152,21 @@ n_threads, random_state
         self
         """
         self._validate_params()
-        with self._fitting(X, y, self.n_classes) as data:
+        n_classes, choose = self.n_classes, self.n_classes is None
+        if choose and self.method != "sort":
+            raise InputError(
+                "n_classes=None, the number of classes chosen from the images, needs "
+                f"method='sort'. Got method={self.method!r}: say how many classes."
+            )
+        self.n_classes_ = ASSUMED_CLASSES if n_classes is None else int(n_classes)
+        self._drop("information_curve_")
+        with self._fitting(X, y, self.n_classes_) as data:
             if self.method == "sort":
-                self._sort(data, self.n_classes, labels=None)
+                sorting = self._sort(data, self.n_classes_, labels=None, choose=choose)
+                self.n_classes_, self.information_curve_ = sorting.n_classes, sorting.information
             else:
                 self._fit_direct(data)
-            self.labels_ = self._finish(data, self.n_classes)
+            self.labels_ = self._finish(data, self.n_classes_)
         return self
 
     def _fit_direct(self, data: Any) -> None:
@@ -159,9 +178,28 @@ n_threads, random_state
             return {self.reconstruction: 1.0}
         return super()._weights() | {"information": self.information_weight}
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the class 0..n_classes-1 of each image, ``(n,)``."""
-        return self._codes(X).argmax(1)
+    def predict(self, X: Any, abstain: float | None = None) -> np.ndarray:
+        """Return the class of each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
+        abstain : float or None, default=None
+            In (0, 1]: images whose largest probability is below it get no class. None: every
+            image gets one.
+
+        Returns
+        -------
+        classes : ndarray of shape (n,), int64
+            0..n_classes-1, and -1 for no class.
+
+        Raises
+        ------
+        InputError
+            If `abstain` is out of range, or `X` does not have the shape of the images that
+            were fitted.
+        """
+        return self._indices(X, abstain)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return each image's distribution over the classes, ``(n, n_classes)``."""

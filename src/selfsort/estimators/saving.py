@@ -15,8 +15,10 @@ from selfsort import checkpoints
 from selfsort.errors import InputError, unknown_name
 from selfsort.estimators.autoencoder import Autoencoder
 from selfsort.estimators.base import BaseAutoencoder, resolve_device
+from selfsort.estimators.classes import BaseClasses, features_part
 from selfsort.estimators.classifier import AutoencoderClassifier
 from selfsort.estimators.clusterer import AutoencoderClusterer
+from selfsort.estimators.doubt import OutlierScale
 from selfsort.training import Data, Model
 from selfsort.version import __version__
 
@@ -27,6 +29,7 @@ LAYOUTS = {"nhw": 3, "nhwc": 3, "flat": 1}
 """Layouts of the inputs, and the fewest sides that one input has in them."""
 
 PREFIX = "model."
+SCALE = "outlier_scale."
 
 
 def _plain(value: Any) -> Any:
@@ -76,8 +79,9 @@ def save_estimator(estimator: BaseAutoencoder, folder: Path) -> None:
         f"{PREFIX}{name}": tensor.cpu().numpy()
         for name, tensor in estimator.model_.state_dict().items()
     }
-    if means is not None:
-        arrays["style_means"] = means
+    if isinstance(estimator, BaseClasses):
+        arrays["style_means"] = estimator.style_means_
+        arrays |= {SCALE + name: array for name, array in estimator.outlier_scale_.arrays().items()}
     if isinstance(estimator, AutoencoderClusterer):
         arrays["labels"] = estimator.labels_
     checkpoints.save(folder, config, arrays)
@@ -135,11 +139,13 @@ def _restored(config: checkpoints.Config, arrays: dict[str, np.ndarray]) -> Base
     model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     estimator.model_ = model.eval()
     _check_style_width(estimator, config)
-    if config.n_classes:
+    if isinstance(estimator, BaseClasses):
         shape = (config.n_classes, config.style_dim)
         estimator.style_means_ = _array(arrays, "style_means", shape).astype(np.float32)
+        estimator.outlier_scale_ = _outlier_scale(estimator, arrays)
     if isinstance(estimator, AutoencoderClusterer):
         estimator.labels_ = _array(arrays, "labels", None)
+        estimator.n_classes_ = config.n_classes
     return estimator
 
 
@@ -213,8 +219,12 @@ def _check_weights(model: Model, weights: dict[str, np.ndarray]) -> None:
             )
 
 
+def _two_blank(estimator: BaseAutoencoder) -> Data:
+    return Data(torch.zeros(2, *estimator.input_shape_, device=estimator.device_))
+
+
 def _check_style_width(estimator: Any, config: checkpoints.Config) -> None:
-    estimator._measure_style(Data(torch.zeros(2, *config.input_shape, device=estimator.device_)))
+    estimator._measure_style(_two_blank(estimator))
     if estimator.style_width_ != config.style_dim:
         raise InputError(
             f"style_dim is {config.style_dim} in the configuration, but the network's style has "
@@ -222,9 +232,41 @@ def _check_style_width(estimator: Any, config: checkpoints.Config) -> None:
         )
 
 
-def _array(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...] | None) -> np.ndarray:
+def _outlier_scale(estimator: BaseClasses, arrays: dict[str, np.ndarray]) -> OutlierScale:
+    n_features = estimator._collected(_two_blank(estimator), features_part)[0].shape[1]
+    shapes = {
+        "whitening": (n_features, n_features),
+        "centres": (None, n_features),
+        "means": (2,),
+        "quantiles": (None,),
+    }
+    parts = {name: _array(arrays, SCALE + name, shape) for name, shape in shapes.items()}
+    facts = {
+        "whitening": np.isfinite(parts["whitening"]).all(),
+        "centres": np.isfinite(parts["centres"]).all()
+        and 1 <= len(parts["centres"]) <= len(estimator.style_means_),
+        "means": np.isfinite(parts["means"]).all() and (parts["means"] > 0).all(),
+        "quantiles": len(parts["quantiles"]) and (np.diff(parts["quantiles"]) >= 0).all(),
+    }
+    for name, holds in facts.items():
+        if not holds:
+            raise InputError(f"{SCALE}{name} holds numbers that no training gives")
+    return OutlierScale(**{name: part.astype(np.float64) for name, part in parts.items()})
+
+
+def _array(
+    arrays: dict[str, np.ndarray], name: str, shape: tuple[int | None, ...] | None
+) -> np.ndarray:
+    """Return an array of that shape, None being any number."""
     if name not in arrays:
         raise InputError(f"the weights lack {name}")
-    if shape is not None and arrays[name].shape != shape:
-        raise InputError(f"{name} has shape {arrays[name].shape} instead of {shape}")
-    return arrays[name]
+    array = arrays[name]
+    if shape is not None and not _fits(array.shape, shape):
+        wanted = str(shape).replace("None", "any")
+        raise InputError(f"{name} has shape {array.shape} instead of {wanted}")
+    return array
+
+
+def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    pairs = zip(found, wanted, strict=False)
+    return len(found) == len(wanted) and all(want in (None, side) for side, want in pairs)

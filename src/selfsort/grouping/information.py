@@ -15,6 +15,7 @@ from selfsort.grouping.neighbours import check_neighbours, neighbour_mean
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+_SMALLEST_SHARE = 0.1  # of what a group could add; below, the noise of single images is compared
 _SMALLEST_GAIN = 1e-12  # nats; a smaller one is rounding, and could make moves go round in circles
 
 
@@ -210,6 +211,50 @@ def _merged(
 
 def _pair_terms(column: FloatArray) -> FloatArray:
     return _entropy_term(np.add.outer(column, column))
+
+
+def choose_n_groups(information: ArrayLike, most: int) -> int:
+    """Return how many groups there naturally are, read from the curve of `agglomerate`.
+
+    The gain of group k + 1 is what it adds to the information, as a share of what it could add
+    if all groups were of one size, ``log((k + 1) / k)``. While groups are real classes the gains
+    are near 1; a group that splits a class gains much less. Chosen is the k from 2 to `most` at
+    which the gain falls by the largest factor.
+
+    Parameters
+    ----------
+    information : float array of shape (m,)
+        In nats; entry k - 1 belongs to k groups.
+    most : int
+        The largest number to consider, at least 2. Past half of the fine clusters in use,
+        single fine clusters would be what is counted.
+
+    Returns
+    -------
+    n_groups : int
+        At least 2.
+
+    Raises
+    ------
+    InputError
+        If there are less than 2 entries, or `most` is below 2.
+
+    Examples
+    --------
+    Three groups of one size, torn into six fine clusters:
+
+    >>> choose_n_groups([0.0, 0.64, 1.1, 1.15, 1.19, 1.2], most=5)
+    3
+    """
+    curve = np.asarray(information, dtype=np.float64)
+    if curve.ndim != 1 or len(curve) < 2:
+        raise InputError(f"information must hold at least 2 numbers. Got shape {curve.shape}.")
+    if most < 2:
+        raise InputError(f"most must be at least 2. Got {most}.")
+    numbers = np.arange(1, len(curve))
+    gains = np.maximum(np.diff(curve) / np.log1p(1 / numbers), _SMALLEST_SHARE)
+    fall = gains[:-1] / gains[1:]  # entry k - 2 belongs to k groups
+    return 2 + int(fall[: most - 1].argmax()) if len(fall) else 2
 
 
 def group(

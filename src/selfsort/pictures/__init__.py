@@ -6,23 +6,29 @@ smoothing, large ones reduced. Every function writes under a temporary name firs
 picture is either whole or not there, and makes its parent folder if there is none.
 """
 
+from selfsort.pictures.choice import save_choice
 from selfsort.pictures.confusion import save_confusion
+from selfsort.pictures.coverage import save_coverage
 from selfsort.pictures.curves import save_curves
 from selfsort.pictures.mosaics import (
     save_comparison_strip,
     save_contact_sheet,
     save_epochs,
+    save_named_sheet,
     save_prototypes,
     save_reconstructions,
 )
 from selfsort.pictures.tradeoff import save_tradeoff
 
 __all__ = [
+    "save_choice",
     "save_comparison_strip",
     "save_confusion",
     "save_contact_sheet",
+    "save_coverage",
     "save_curves",
     "save_epochs",
+    "save_named_sheet",
     "save_prototypes",
     "save_reconstructions",
     "save_tradeoff",

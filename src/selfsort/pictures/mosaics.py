@@ -15,7 +15,9 @@ from selfsort.pictures._tiles import GAP, make_tiles, put_in_grid, value_range
 N_SHOWN = 10  # inputs in a row
 MAX_EPOCHS = 20  # rows of epochs
 MAX_ON_SHEET = 384  # images on a contact sheet
+MAX_NAMED = 200  # images on a sheet with names
 SHEET_DPI = 100
+TILE = 96  # pixels of an image with a name
 
 
 def save_reconstructions(path: Path, inputs: np.ndarray, outputs: np.ndarray) -> None:
@@ -148,18 +150,72 @@ def save_prototypes(
     check_count("names", len(names), "prototypes", len(prototypes))
     if counts is not None:
         check_count("counts", len(counts), "prototypes", len(prototypes))
-    tiles = make_tiles(prototypes, 96)
-    columns = min(len(tiles), 10)
-    heading = 20 if counts is None else 36
-    sheet = _Sheet(put_in_grid(tiles, columns, heading))
-    height, width = tiles.shape[1] + heading, tiles.shape[2]
-    for i, name in enumerate(names):
-        x = (i % columns) * (width + GAP) + width / 2
-        y = (i // columns) * (height + GAP) + heading
-        number = "" if counts is None else f"{counts[i]:,}"
-        sheet.text(x, y - 2 - 16 * bool(number), one_line(name, 12), size=9.5, ha="center")
-        sheet.text(x, y - 2, number, size=8.5, ha="center", color=FAINT)
+    notes = None if counts is None else [f"{count:,}" for count in counts]
+    write_png(path, _named_sheet(prototypes, [one_line(n, 12) for n in names], notes).figure)
+
+
+def save_named_sheet(
+    path: Path, images: np.ndarray, names: Sequence[str], notes: Sequence[str] | None, title: str
+) -> None:
+    """Draw images in their order, each under its name and a note; of more than 200, the first.
+
+    Of a long name, such as a path, the end is kept; of a long note, the beginning.
+
+    Parameters
+    ----------
+    path : Path
+        PNG file to write.
+    images : array of shape (n, channels, height, width) or (n, p)
+        At least one.
+    names : sequence of n str
+    notes : sequence of n str, or None
+    title : str
+
+    Raises
+    ------
+    InputError
+        If the shape is no picture, or names or notes are missing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     images = np.zeros((2, 1, 8, 8))
+    ...     path = Path(folder, "outliers.png")
+    ...     save_named_sheet(path, images, ["a.png", "b.png"], ["cat", "dog"], "Unusual")
+    ...     path.stat().st_size < 1_000_000
+    True
+    """
+    check_count("names", len(names), "images", len(images))
+    if notes is not None:
+        check_count("notes", len(notes), "images", len(images))
+        notes = [one_line(note, _letters(images)) for note in notes[:MAX_NAMED]]
+    n = min(len(images), MAX_NAMED)
+    shown = [_ending(name, _letters(images)) for name in names[:n]]
+    sheet = _named_sheet(images[:n], shown, notes, size=8)
+    note = f" (the first {n:,} of {len(images):,})" if n < len(images) else ""
+    sheet.text(0, -8, one_line(title, 80) + note, size=11)
     write_png(path, sheet.figure)
+
+
+def _letters(images: np.ndarray) -> int:
+    """Return how many letters of size 8 fit above an image."""
+    return int(_wide_tiles(images[:1]).shape[2] / 7.2)
+
+
+def _wide_tiles(images: np.ndarray) -> np.ndarray:
+    """Return tiles with white beside narrow ones: their names need the room."""
+    tiles = make_tiles(images, TILE)
+    missing = max(0, TILE - tiles.shape[2])
+    left = missing // 2
+    margins = ((0, 0), (0, 0), (left, missing - left), (0, 0))
+    return np.pad(tiles, margins, constant_values=255)
+
+
+def _ending(name: str, limit: int) -> str:
+    line = one_line(name, len(name) + 1)
+    return line if len(line) <= limit else "…" + line[1 - limit :]
 
 
 def save_contact_sheet(path: Path, images: np.ndarray, title: str, n_columns: int = 16) -> None:
@@ -203,6 +259,24 @@ def save_contact_sheet(path: Path, images: np.ndarray, title: str, n_columns: in
     note = f" ({len(chosen):,} of {len(images):,} images)" if left_out else ""
     sheet.text(0, -8, one_line(title, 80) + note, size=11)
     write_png(path, sheet.figure)
+
+
+def _named_sheet(
+    images: np.ndarray, names: Sequence[str], notes: Sequence[str] | None, size: float = 9.5
+) -> _Sheet:
+    """Return images in rows of ten, each under its name, and its note in a fainter colour."""
+    tiles = _wide_tiles(images)
+    columns = min(len(tiles), 10)
+    heading = 20 if notes is None else 36
+    sheet = _Sheet(put_in_grid(tiles, columns, heading))
+    height, width = tiles.shape[1] + heading, tiles.shape[2]
+    for i, name in enumerate(names):
+        x = (i % columns) * (width + GAP) + width / 2
+        y = (i // columns) * (height + GAP) + heading
+        sheet.text(x, y - 2 - 16 * (notes is not None), name, size=size, ha="center")
+        if notes is not None:
+            sheet.text(x, y - 2, notes[i], size=min(size, 8.5), ha="center", color=FAINT)
+    return sheet
 
 
 def _save_rows(path: Path, rows: Sequence[tuple[str, np.ndarray]], side: int) -> None:

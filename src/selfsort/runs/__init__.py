@@ -2,6 +2,7 @@
 
 from selfsort.runs.comparing import Comparison, compare
 from selfsort.runs.predicting import predict_to_csv
+from selfsort.runs.suggesting import suggest_to_csv
 from selfsort.runs.training import Request, train
 
-__all__ = ["Comparison", "Request", "compare", "predict_to_csv", "train"]
+__all__ = ["Comparison", "Request", "compare", "predict_to_csv", "suggest_to_csv", "train"]

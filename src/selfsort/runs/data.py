@@ -136,6 +136,20 @@ def _drawn(labels: np.ndarray, n_labels: int, seed: int, name: str) -> np.ndarra
     return chosen
 
 
+def keys_of(images: ImageSet) -> tuple[str, list[str]]:
+    """Return what names images in a CSV file, "file" or "index", and that of each image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> keys_of(ImageSet(np.zeros((2, 1, 8, 8), dtype=np.uint8)))
+    ('index', ['0', '1'])
+    """
+    if images.names is not None:
+        return "file", list(images.names)
+    return "index", [str(i) for i in range(len(images))]
+
+
 def as_given(images: ImageSet) -> np.ndarray:
     """Return images as estimators take them: channels last, or vectors.
 

@@ -1,30 +1,45 @@
-"""How good a fitted estimator is on a set of images, in figures and pictures."""
+"""How good a fitted estimator is on a set of images, in figures."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from selfsort import pictures, scores
+from selfsort import scores
+from selfsort.estimators.base import error_part
+from selfsort.estimators.classes import code_part, probability_part
 from selfsort.images import ImageSet
-from selfsort.runs.callbacks import Watch
 from selfsort.runs.data import as_given
-
-N_SHEET = 96
-"""Images on the contact sheet of each class."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A set of images, what an estimator said of it, and how good that is."""
+    """A set of images, what an estimator said of it, and how good that is.
+
+    Attributes
+    ----------
+    images : ImageSet
+    figures : dict
+        As in ``result.json``.
+    errors : float array of shape (n,)
+        Reconstruction error of each image.
+    classes : int array of shape (n,) or None
+        Index of each image's class; None where there are no classes.
+    answers : int array of shape (n,) or None
+        The label that each image's class stands for, among the set's class names; -1 or past
+        them where it stands for none of these. None where there is nothing to compare.
+    confidence : float array of shape (n,) or None
+        Largest probability of each image.
+    """
 
     images: ImageSet
     figures: dict[str, Any]
-    predicted: np.ndarray | None
-    probability: np.ndarray | None
+    errors: np.ndarray
+    classes: np.ndarray | None = None
+    answers: np.ndarray | None = None
+    confidence: np.ndarray | None = None
 
 
 def label_indices(estimator: Any, names: tuple[str, ...]) -> np.ndarray:
@@ -39,112 +54,43 @@ def label_indices(estimator: Any, names: tuple[str, ...]) -> np.ndarray:
     return np.array([position.get(str(name), len(names) + i) for i, name in enumerate(classes)])
 
 
-def _described(estimator: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return each image's reconstruction error, and its code, in one pass."""
-    errors, codes = [], []
-    for outputs, _ in estimator._outputs(estimator._prepared(X), reconstruct=True):
-        difference = outputs.reconstruction.clamp(0, 1) - outputs.images
-        errors.append(difference.square().flatten(1).mean(1).cpu().numpy())
-        if outputs.code is not None:
-            codes.append(outputs.code.cpu().numpy())
-    return np.concatenate(errors), np.concatenate(codes) if codes else None
-
-
-def scored(estimator: Any, images: ImageSet) -> Scored:
-    """Return the figures of `result.json` for a set of images."""
-    errors, code = _described(estimator, as_given(images))
-    figures: dict[str, Any] = dict.fromkeys(("accuracy", "nmi", "ari", "classes_in_use"))
-    predicted = probability = None
-    if code is not None:
-        matched = not hasattr(estimator, "classes_")
-        predicted = label_indices(estimator, images.class_names or ())[code.argmax(1)]
-        probability = code.max(1)
-        figures = scores.score(images.labels, predicted, matched=matched)
-    figures = {"n_images": len(images), **figures}
-    figures["reconstruction_mse"] = float(errors.mean(dtype=np.float64))
-    return Scored(images, figures, predicted, probability)
-
-
-def save_pictures(
-    folder: Path,
-    estimator: Any,
-    train: Scored,
-    test: Scored | None,
-    watch: Watch,
-    extra: dict[str, Any],
-) -> None:
-    """Write every picture that suits the run."""
-    samples = estimator._check_inputs(watch.samples, reset=False)
-    pixels = _unit_pixels(estimator, samples)
-    rebuilt = np.clip(estimator._pixels(watch.samples), 0, 1)
-    pictures.save_reconstructions(folder / "reconstructions.png", pixels, rebuilt)
-    if watch.pictures:
-        pictures.save_epochs(folder / "epochs.png", pixels, watch.pictures, watch.labels)
-    if watch.rows:
-        pictures.save_curves(folder / "curves.png", watch.rows)
-    if train.predicted is not None:
-        _save_class_pictures(folder, estimator, train)
-        _save_confusion(folder / "confusion.png", estimator, train, test)
-    if extra.get("points"):
-        pictures.save_tradeoff(folder / "tradeoff.png", extra["points"])
-
-
-def _unit_pixels(estimator: Any, inputs: np.ndarray) -> np.ndarray:
-    low, high = estimator.input_range_
-    return np.clip((inputs.astype(np.float32) - low) / (high - low), 0, 1)
-
-
-def _save_class_pictures(folder: Path, estimator: Any, train: Scored) -> None:
-    assert train.predicted is not None  # noqa: S101
-    unsupervised = not hasattr(estimator, "classes_")
-    n_classes = len(estimator.style_means_)
-    names = class_names(estimator)
-    positions = label_indices(estimator, train.images.class_names or ())
-    counts = [int((train.predicted == position).sum()) for position in positions]
-    eye = np.eye(n_classes, dtype=np.float32)
-    decoded = _unit_pixels(
-        estimator, estimator._check_inputs(estimator.inverse_transform(eye), reset=False)
-    )
-    pictures.save_prototypes(folder / "prototypes.png", decoded, names, counts)
-    if unsupervised:
-        assert train.probability is not None  # noqa: S101
-        for k in range(n_classes):
-            members = np.flatnonzero(train.predicted == k)
-            surest = members[np.argsort(-train.probability[members], kind="stable")]
-            chosen = surest[np.linspace(0, len(surest) - 1, min(N_SHEET, len(surest))).astype(int)]
-            title = f"{names[k]}: {len(members):,} images, surest first"
-            pictures.save_contact_sheet(
-                folder / f"class-{k}.png", train.images.images[chosen], title
-            )
-
-
-def _save_confusion(path: Path, estimator: Any, train: Scored, test: Scored | None) -> None:
-    """Draw labels against classes: of the test images where they have labels, else of the others.
-
-    Without any label there is no picture.
-    """
-    kind, best = "training", train
-    if test is not None and test.figures["accuracy"] is not None:
-        kind, best = "test", test
-    labels, label_names = best.images.labels, best.images.class_names
-    if labels is None or label_names is None or best.figures["accuracy"] is None:
-        return
-    assert best.predicted is not None  # noqa: S101 - it was scored
-    unsupervised = not hasattr(estimator, "classes_")
-    names = class_names(estimator) if unsupervised else list(label_names)
-    n = max(len(names), len(label_names), int(best.predicted.max()) + 1)
-    matrix, order = scores.confusion(
-        labels, best.predicted, n, matched=unsupervised, n_labels=len(label_names)
-    )
-    columns = [names[k] if k < len(names) else f"other {k}" for k in order]
-    what = "classes matched to labels" if unsupervised else "labels against predictions"
-    title = f"{int((labels >= 0).sum()):,} {kind} images, {what}"
-    pictures.save_confusion(path, matrix, list(label_names), columns, title)
-
-
 def class_names(estimator: Any) -> list[str]:
     """Return a name for every class: its label, or its number."""
     classes = getattr(estimator, "classes_", None)
     if classes is not None:
         return [str(name) for name in classes]
     return [f"class {k}" for k in range(len(estimator.style_means_))]
+
+
+def scored(estimator: Any, images: ImageSet) -> Scored:
+    """Return the figures of `result.json` for a set of images, and what they rest on."""
+    has_classes = hasattr(estimator, "style_means_")
+    parts = (error_part, code_part, probability_part) if has_classes else (error_part,)
+    data = estimator._prepared(as_given(images))  # all in one pass
+    errors, *of_classes = estimator._collected(data, *parts, reconstruct=True)
+    names = ("accuracy", "nmi", "ari", "ece", "classes_in_use")
+    figures = {"n_images": len(images), **dict.fromkeys(names)}
+    figures["reconstruction_mse"] = float(errors.mean(dtype=np.float64))
+    if not has_classes:
+        return Scored(images, figures, errors)
+    code, probability = of_classes
+    classes, confidence = code.argmax(1), probability.max(1)
+    positions = label_indices(estimator, images.class_names or ())
+    matched = not hasattr(estimator, "classes_")
+    figures |= scores.score(images.labels, positions[classes], matched=matched)
+    if images.labels is None or figures["accuracy"] is None:
+        return Scored(images, figures, errors, classes, None, confidence)
+    if matched:
+        positions = scores.match_classes(images.labels, classes, len(positions))
+    figures["ece"] = _calibration_error(probability, positions, images.labels)
+    return Scored(images, figures, errors, classes, positions[classes], confidence)
+
+
+def _calibration_error(probability: np.ndarray, label_of: np.ndarray, labels: np.ndarray) -> float:
+    """Return the expected calibration error, class k standing for the label ``label_of[k]``."""
+    n_classes, n_labels = len(label_of), int(labels.max()) + 1
+    class_of = np.full(n_labels, n_classes)  # past the classes: whatever is said is a mistake
+    stands = (label_of >= 0) & (label_of < n_labels)
+    class_of[label_of[stands]] = np.flatnonzero(stands)
+    wanted = np.where(labels >= 0, class_of[labels], scores.UNLABELLED)
+    return scores.expected_calibration_error(probability, wanted)

@@ -18,6 +18,9 @@ FILES = (
     "epochs.png",
     "prototypes.png",
     "confusion.png",
+    "coverage.png",
+    "choice.png",
+    "outliers.png",
     "curves.png",
     "tradeoff.png",
 )

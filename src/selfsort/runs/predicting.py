@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,13 +13,22 @@ from selfsort.checkpoints import write_atomically
 from selfsort.datasets import known_datasets, load_dataset
 from selfsort.errors import InputError
 from selfsort.estimators import Autoencoder, load_estimator
-from selfsort.images import read_images
-from selfsort.runs.data import as_given
+from selfsort.images import ImageSet, read_images
+from selfsort.runs.data import as_given, keys_of
 from selfsort.runs.folder import naming
 
 
-def predict_to_csv(run: Path, data: str, out: Path, *, force: bool = False) -> int:
-    """Write file (or index), class and probability of each image; return how many.
+class Predicted(NamedTuple):
+    """How many images got a line, and how many of these have no class, being in doubt."""
+
+    n_images: int
+    n_doubtful: int
+
+
+def predict_to_csv(
+    run: Path, data: str, out: Path, *, abstain: float | None = None, force: bool = False
+) -> Predicted:
+    """Write file (or index), class, probability and outlier score of each image.
 
     Parameters
     ----------
@@ -27,52 +38,80 @@ def predict_to_csv(run: Path, data: str, out: Path, *, force: bool = False) -> i
         A path, or a named data set, of which the test images are taken.
     out : Path
         The CSV file.
+    abstain : float, optional
+        Images whose largest probability is below it get an empty class.
     force : bool, default=False
         Replace an existing file.
+
+    Returns
+    -------
+    predicted : Predicted
 
     Raises
     ------
     InputError
         If run or data cannot be used, the sizes differ, or `out` exists.
     """
-    if out.exists() and not force:
-        raise InputError(f"{out}: exists already. Give another --out, or --force to replace it.")
-    if out.is_dir() or not out.parent.is_dir():
-        raise InputError(f"{out}: cannot be written there. Give a file in an existing folder.")
+    check_new_file(out, force=force)
+    estimator = load_with_classes(run)
+    images = _read(data, size_of(estimator))
+    X = as_given(images)
+    predicted, probability = estimator.predict(X), estimator.predict_proba(X)
+    classes = getattr(estimator, "classes_", np.arange(probability.shape[1]))
+    column = {name: k for k, name in enumerate(classes)}
+    doubtful = probability.max(1) < (0.0 if abstain is None else abstain)
+    header, keys = keys_of(images)
+    rows = [
+        (key, "" if in_doubt else name, f"{row[column[name]]:.6f}", f"{outlier:.6f}")
+        for key, name, row, outlier, in_doubt in zip(
+            keys, predicted, probability, estimator.outlier_score(X), doubtful, strict=True
+        )
+    ]
+    write_csv(out, (header, "class", "probability", "outlier"), rows)
+    return Predicted(len(rows), int(doubtful.sum()))
+
+
+def check_new_file(path: Path, *, force: bool) -> None:
+    """Raise unless a file may be written there."""
+    if path.exists() and not force:
+        raise InputError(f"{path}: exists already. Give another --out, or --force to replace it.")
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"{path}: cannot be written there. Give a file in an existing folder.")
+
+
+def load_with_classes(run: Path) -> Any:
+    """Return the estimator of a run; raise if it has no classes."""
     estimator = load_estimator(run)
     if isinstance(estimator, Autoencoder):
         raise InputError(
             f"{run}: has no classes to predict. Name a run of 'sort', 'teach' or another recipe "
             "with classes."
         )
-    size = _size_of(estimator.input_shape_)
-    if data in {info.name for info in known_datasets()}:
-        named = load_dataset(data, size=size)
-        images = named.test or named.train
-    else:
-        images = read_images(data, size=size)
-    X = as_given(images)
-    predicted, probability = estimator.predict(X), estimator.predict_proba(X)
-    classes = getattr(estimator, "classes_", np.arange(probability.shape[1]))
-    column = {name: k for k, name in enumerate(classes)}
-    keys = images.names if images.names is not None else range(len(images))
-    header = "file" if images.names is not None else "index"
-    rows = [
-        (key, name, f"{row[column[name]]:.6f}")
-        for key, name, row in zip(keys, predicted, probability, strict=True)
-    ]
+    return estimator
 
-    def write(path: Path) -> None:
-        with path.open("w", encoding="utf-8", newline="") as file:
+
+def _read(data: str, size: int | None) -> ImageSet:
+    """Return the images of a path, or the test images of a named data set."""
+    if data not in {info.name for info in known_datasets()}:
+        return read_images(data, size=size)
+    named = load_dataset(data, size=size)
+    return named.test or named.train
+
+
+def size_of(estimator: Any) -> int | None:
+    """Return the side that new images are brought to; None where they must fit as they are."""
+    shape = estimator.input_shape_
+    return shape[1] if len(shape) == 3 and shape[1] == shape[2] else None
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file that is whole or not there."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow((header, "class", "probability"))
+            writer.writerow(header)
             writer.writerows(rows)
 
-    with naming(out):
-        write_atomically(out, write)
-    return len(rows)
-
-
-def _size_of(shape: tuple[int, ...]) -> int | None:
-    """Return the side that new images are brought to; None where they must fit as they are."""
-    return shape[1] if len(shape) == 3 and shape[1] == shape[2] else None
+    with naming(path):
+        write_atomically(path, write)

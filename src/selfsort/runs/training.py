@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import sklearn
@@ -26,7 +26,7 @@ from selfsort.errors import ClassCollapseWarning, InputError
 from selfsort.estimators import ESTIMATORS
 from selfsort.recipes import Recipe
 from selfsort.report import write_report
-from selfsort.runs import evaluating
+from selfsort.runs import evaluating, illustrating
 from selfsort.runs.callbacks import Bars, StopOnInterrupt, Watch
 from selfsort.runs.data import Labels, as_given, choose_labels, with_labels
 from selfsort.runs.folder import check_free, free_name, naming
@@ -47,8 +47,9 @@ class Request:
         A named data set or a path.
     recipe : str or None
         None: the default for the labels.
-    n_classes : int or None
-        None: as many as the data has labels for, else 10.
+    n_classes : int, "auto" or None
+        "auto": as many as the recipe 'sort' finds in the images; None: as many as the data has
+        labels for, else 10.
     labels : str or None
         "none", "all", a number, or a CSV file; None: what the recipe learns from.
     epochs, device, threads, size : optional
@@ -64,7 +65,7 @@ class Request:
 
     data: str
     recipe: str | None = None
-    n_classes: int | None = None
+    n_classes: int | Literal["auto"] | None = None
     labels: str | None = None
     epochs: int | None = None
     seed: int = 0
@@ -123,9 +124,15 @@ def train(request: Request, console: Console | None = None, data: Dataset | None
             estimator, extra = _fit_tradeoff(run)
         else:
             _fit(run, estimator)
+            _tell_class_count(run, estimator)
             extra = _svm_scores(run, estimator) if run.recipe.extra == "svm" else {}
         _write(run, estimator, extra)
     return run.folder
+
+
+def _tell_class_count(run: Run, estimator: Any) -> None:
+    if run.request.n_classes == "auto":
+        run.console.print(f"Found {len(estimator.style_means_)} classes.", highlight=False)
 
 
 def prepare(request: Request, console: Console, data: Dataset | None = None) -> Run:
@@ -159,7 +166,7 @@ def _estimator(run: Run, changes: dict[str, Any]) -> Any:
     if request.epochs is not None:
         parameters["epochs"] = request.epochs
     if run.recipe.estimator == "AutoencoderClusterer":
-        parameters["n_classes"] = _n_classes(run)
+        parameters["n_classes"] = _n_classes(run, parameters)
     elif run.recipe.estimator == "AutoencoderClassifier":
         _check_class_count(run)
         parameters["unlabeled"] = run.labels.y()[1]
@@ -170,7 +177,15 @@ def _estimator(run: Run, changes: dict[str, Any]) -> Any:
     return ESTIMATORS[run.recipe.estimator](**parameters)
 
 
-def _n_classes(run: Run) -> int:
+def _n_classes(run: Run, parameters: dict[str, Any]) -> int | None:
+    """Return the estimator's number of classes; None: it is to find them."""
+    if run.request.n_classes == "auto":
+        if parameters.get("method") == "direct":
+            raise InputError(
+                f"--classes auto does not go with the recipe '{run.recipe.name}', which cannot "
+                "find how many there are: give a number, or use --recipe sort."
+            )
+        return None
     if run.request.n_classes is not None:
         return run.request.n_classes
     return len(run.labels.class_names) if run.labels.class_names else 10
@@ -292,7 +307,7 @@ def _write(run: Run, estimator: Any, extra: dict[str, Any]) -> None:
     result["test"] = None if test_set is None else test_set.figures
     write_text(run.folder / "result.json", to_json(result))
     assert run.watch is not None  # noqa: S101 - every run has been fitted
-    evaluating.save_pictures(run.folder, estimator, train_set, test_set, run.watch, extra)
+    illustrating.save_pictures(run.folder, estimator, train_set, test_set, run.watch, extra)
     write_report(run.folder)
 
 
@@ -300,11 +315,13 @@ def _result(run: Run, estimator: Any, extra: dict[str, Any]) -> dict[str, Any]:
     assert run.watch is not None  # noqa: S101
     rates = [row["images_per_second"] for row in run.watch.rows]
     means = getattr(estimator, "style_means_", None)
+    curve = illustrating.information_curve(estimator)
     return {
         "recipe": run.recipe.name,
         "data": run.data.name,
         "seed": run.request.seed,
         "n_classes": None if means is None else len(means),
+        "information_curve": None if curve is None else [round(float(v), 6) for v in curve],
         "n_labels": run.labels.n_labels,
         "epochs": len(run.watch.rows),
         "train_seconds": round(run.train_seconds, 2),

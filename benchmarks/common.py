@@ -1,0 +1,247 @@
+"""What the benchmarks share: tables, records, goals, runs, and the version of the method."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import fcntl
+import hashlib
+import json
+import operator
+import os
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import selfsort
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+SOURCE = Path(selfsort.__file__).resolve().parent
+LONGEST_LINE = 20_000
+Record = dict[str, Any]
+
+METHOD = (
+    "sorting",
+    "training",
+    "networks",
+    "objectives",
+    "augment",
+    "bottlenecks",
+    "grouping",
+    "estimators/base",
+    "estimators/classes",
+    "estimators/classifier",
+    "estimators/clusterer",
+)
+"""The modules and packages, below the source folder, that decide what a fit learns."""
+
+# ---- tables -------------------------------------------------------------------------------
+
+
+def spread(values: Iterable[float | None], digits: int, factor: float = 1.0) -> str:
+    """Return mean (lowest to highest) of some values."""
+    known = [value * factor for value in values if value is not None]
+    if not known:
+        return "–"
+    low, high = min(known), max(known)
+    return f"{np.mean(known):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    titles = list(titles)
+    body = [f"| {' | '.join(cells)} |" for cells in rows]
+    return [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|", *body]
+
+
+def origin(record: Record) -> str:
+    """Return where a record comes from: the machine, and the versions on it."""
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return f"{record['machine']}; {versions}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage."""
+    return "–" if value is None else f"{100 * value:.2f}"
+
+
+def plain(value: float | None) -> str:
+    """Return a figure of any size."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of what was measured."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+# ---- records, as lines of JSON ------------------------------------------------------------
+
+
+def read_lines(path: Path) -> list[Record]:
+    """Return the records of a file with one line of JSON each; none where there is no file."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def as_line(record: Record) -> str:
+    """Return a record as one line that fits a repository."""
+    line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    if len(line) > LONGEST_LINE:
+        raise ValueError(f"A line has {len(line):,} characters; {LONGEST_LINE:,} at most.")
+    return line
+
+
+def append_line(path: Path, record: Record) -> None:
+    """Add a record, on the disk before anything else goes on."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(as_line(record) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def first_by_seed(records: Iterable[Record], version: str) -> dict[int, Record]:
+    """Return a version's runs, by seed.
+
+    Where a seed was run twice, the first one counts: nobody may draw again.
+    """
+    runs: dict[int, Record] = {}
+    for record in records:
+        if record["version"] == version:
+            runs.setdefault(record["seed"], record)
+    return runs
+
+
+def newest(records: Iterable[Record], row: str) -> list[Record]:
+    """Return a row's runs of the newest version, in the order of the seeds."""
+    mine = [record for record in records if record["row"] == row]
+    if not mine:
+        return []
+    version = max(mine, key=lambda record: record["date"])["version"]
+    return [run for _, run in sorted(first_by_seed(mine, version).items())]
+
+
+def figure(record: Record, path: str) -> float | None:
+    """Return one figure, such as "seconds" or "test.accuracy"; None where it was not measured."""
+    section, _, key = path.rpartition(".")
+    values = record.get(section) if section else record
+    return None if values is None else values.get(key)
+
+
+def figures(runs: list[Record], path: str) -> list[float | None]:
+    """Return one figure of each run."""
+    return [figure(run, path) for run in runs]
+
+
+# ---- goals --------------------------------------------------------------------------------
+
+STATISTICS: dict[str, Callable[[list[float]], float]] = {
+    "mean": np.mean,
+    "worst": min,
+    "longest": max,
+    "total": sum,
+}
+SIGNS = {"≥": operator.ge, "≤": operator.le, ">": operator.gt}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a statistic of a figure over the seeds must reach."""
+
+    statistic: str
+    figure: str
+    sign: str
+    limit: float
+
+    def __str__(self) -> str:
+        name = self.figure.removeprefix("extra.").replace(".", " ")
+        limit = f"{self.limit:g}"
+        if name.endswith("accuracy"):
+            limit = f"{100 * self.limit:.4g} %"
+        return f"{self.statistic} {name} {self.sign} {limit}"
+
+    def holds(self, records: list[Record]) -> bool:
+        """Return whether the runs reach it; not so where nothing was measured."""
+        known = [value for value in figures(records, self.figure) if value is not None]
+        if not known:
+            return False
+        # Rounded, so that the mean of ten times 0.99 is 0.99.
+        found = round(float(STATISTICS[self.statistic](known)), 9)
+        return SIGNS[self.sign](found, self.limit)
+
+
+# ---- runs ---------------------------------------------------------------------------------
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds of a text such as "0-9" or "0,3,7-9"."""
+    seeds = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        seeds += range(int(first), int(last or first) + 1)
+    return seeds
+
+
+def patch(patches: Sequence[tuple[str, Any]]) -> None:
+    """Set attributes of modules and classes, which must be there: a typo would change nothing."""
+    for path, value in patches:
+        owner, _, name = path.rpartition(".")
+        target = pkgutil.resolve_name(owner)
+        if not hasattr(target, name):
+            raise AttributeError(f"There is no {path} to patch.")
+        setattr(target, name, value)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Let no second benchmark run beside this one, for the sake of its times."""
+    folder = os.open(RESULTS, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit("Another benchmark is running: wait for it.") from None
+        yield
+    finally:
+        os.close(folder)
+
+
+# ---- the version of the method ------------------------------------------------------------
+
+
+class _WithoutTexts(ast.NodeTransformer):
+    """Drop what is only to be read: the docstrings of anything, also those below a constant."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        constant = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if constant else node
+
+
+def _source_files(source: Path, names: Iterable[str]) -> Iterator[Path]:
+    for name in names:
+        module = source / f"{name}.py"
+        files = [module] if module.is_file() else sorted((source / name).rglob("*.py"))
+        if not files:
+            raise FileNotFoundError(f"{source / name}: neither a module nor a package.")
+        yield from files
+
+
+def method_version(also: Iterable[str] = (), source: Path = SOURCE) -> str:
+    """Return eight digits that change with the code of the method, not with its comments.
+
+    `also` names modules, below the source folder, that a row depends on beside the method.
+
+    They belong to one minor version of Python: others write the same code as other trees.
+    """
+    digest = hashlib.sha256()
+    for path in _source_files(source, [*METHOD, *also]):
+        tree = _WithoutTexts().visit(ast.parse(path.read_text(encoding="utf-8")))
+        digest.update(f"{path.relative_to(source)}\n{ast.dump(tree)}\n".encode())
+    return digest.hexdigest()[:8]
