@@ -734,6 +734,70 @@ def test_not_finite_error_is_both_a_selfsort_and_a_floating_point_error():
         diverging.fit(np.full((60, 8, 8), np.inf))
 
 
+# ---- data that bears few classes, or none -----------------------------------------------------
+
+NOISE = np.random.default_rng(0).random((80, 12, 12))
+HARD = {
+    "200 images": (FEW, 10),
+    "one colour": (np.full((60, 8, 8), 7.0), 3),
+    "two colours": (np.repeat(np.stack([np.zeros((8, 8)), np.ones((8, 8))]), 30, axis=0), 4),
+    "more classes than kinds": (IMAGES[:60], 50),
+    "noise": (NOISE, 5),
+    "two images": (IMAGES[:2], 2),
+}
+
+
+@ignore_collapse
+@pytest.mark.parametrize("name", HARD)
+def test_one_fit_sorts_whatever_it_gets(name):
+    images, n_classes = HARD[name]
+    clusterer = AutoencoderClusterer(n_classes=n_classes, **QUICK).fit(images)
+    assert clusterer.labels_.tolist() == clusterer.predict(images).tolist()
+    assert 0 <= clusterer.labels_.min() <= clusterer.labels_.max() < n_classes
+    assert clusterer.prototypes_.shape == (n_classes, *images.shape[1:])
+    assert np.isfinite(clusterer.prototypes_).all()
+
+
+def test_classes_that_the_data_does_not_bear_are_warned_of():
+    images = HARD["two colours"][0]
+    with pytest.warns(ClassCollapseWarning, match="^Only 2 of 4 classes are in use. Try fewer"):
+        clusterer = AutoencoderClusterer(n_classes=4, **{**QUICK, "epochs": 4}).fit(images)
+    assert sorted(np.bincount(clusterer.labels_, minlength=4)) == [0, 0, 30, 30]
+
+
+# ---- the number of classes, chosen from the images --------------------------------------------
+
+
+def test_the_number_of_classes_is_chosen_from_the_images(tmp_path):
+    rng = np.random.default_rng(0)
+    # Four kinds: a bar at one of four places, a little noise on it.
+    kinds = np.arange(400) % 4
+    images = 0.1 * rng.random((400, 8, 8))
+    images[np.arange(400), :, 2 * kinds] += 0.8
+    quiet = {**QUICK, "epochs": 24, "transform_strength": 0.2}
+    clusterer = AutoencoderClusterer(n_classes=None, **quiet).fit(images)
+    assert clusterer.n_classes_ == 4
+    assert adjusted_rand_score(kinds, clusterer.labels_) == 1.0
+    assert clusterer.prototypes_.shape == (4, 8, 8)
+    curve = clusterer.information_curve_
+    assert len(curve) <= 30
+    # Four kinds of one size that never meet keep log 4; more groups only cut kinds in pieces.
+    assert curve[3] == pytest.approx(np.log(4), abs=0.02)
+    clusterer.save(tmp_path)
+    loaded = AutoencoderClusterer.load(tmp_path)
+    assert loaded.n_classes_ == 4
+    assert loaded.predict(images).tolist() == clusterer.labels_.tolist()
+
+
+def test_only_sorting_can_choose_the_number_of_classes():
+    with pytest.raises(InputError) as raised:
+        AutoencoderClusterer(n_classes=None, method="direct").fit(FEW)
+    assert str(raised.value) == (
+        "n_classes=None, the number of classes chosen from the images, needs method='sort'. "
+        "Got method='direct': say how many classes."
+    )
+
+
 # ---- images in doubt are looked at again ------------------------------------------------------
 
 

@@ -388,7 +388,7 @@ def test_the_number_of_groups_is_where_the_gains_fall(sizes):
     assert choose_n_groups(curve, most=len(of) // 2) == len(sizes)
     # by the definition, written out
     gains = [(curve[k] - curve[k - 1]) / np.log((k + 1) / k) for k in range(1, len(of))]
-    falls = {k: max(gains[k - 2], 0.1) / max(gains[k - 1], 0.1) for k in range(2, len(of) // 2 + 1)}
+    falls = {k: gains[k - 2] - gains[k - 1] for k in range(2, len(of) // 2 + 1)}
     assert max(falls, key=falls.get) == len(sizes)
 
 

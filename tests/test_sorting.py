@@ -40,7 +40,7 @@ def make_sorting(
         K,
         choose,
         labels,
-        sorting.split_epochs(13),
+        sorting.split_epochs(12),
         transform=None,
         strong_transform=None,
         settings=lambda **changes: Settings(
@@ -56,9 +56,9 @@ def make_sorting(
 
 
 @pytest.mark.parametrize(
-    ("total", "expected"), [(26, (6, 6, 10, 4)), (75, (17, 17, 29, 12)), (2, (1, 1, 1, 1))]
+    ("total", "expected"), [(24, (6, 6, 8, 4)), (75, (19, 19, 25, 12)), (2, (1, 1, 1, 1))]
 )
-def test_epochs_are_split_three_three_five_two(total, expected):
+def test_epochs_are_split_three_three_four_two(total, expected):
     split = sorting.split_epochs(total)
     assert tuple(split.values()) == expected
 
@@ -234,13 +234,23 @@ def test_all_stages_run_in_order_with_what_they_need():
     assert feed.neighbours.shape == (60, 5)
     assert feed.targets is None
     assert settings.epochs == 3
-    for (_, weights, feed, settings), epochs in zip(stage.calls[1:], (3, 5), strict=True):
+    for (_, weights, feed, settings), epochs in zip(stage.calls[1:], (3, 4), strict=True):
         assert weights == {"classification": 1.0}
         assert feed.targets.shape == (60, K)
         # Images in doubt, whose targets are all 0, are not trained on.
         assert feed.index.tolist() == np.flatnonzero(feed.targets.sum(1)).tolist()
         assert (settings.epochs, settings.average, settings.batch_size) == (epochs, 0.99, 8)
     assert stage.model.network.head.out_features == K
+
+
+@pytest.mark.parametrize("n_certain", [0, 1])
+def test_where_nothing_is_certain_all_images_go_through_the_training(n_certain):
+    stage = make_sorting()
+    targets = torch.zeros(60, K)
+    targets[:n_certain, 0] = 1
+    stage.self_train("first self-training", targets)
+    feed = stage.calls[0][2]
+    assert len(feed) == 60
 
 
 def test_nothing_more_is_done_once_training_was_stopped():

@@ -56,7 +56,7 @@ HEAD_SCALE = 10.0
 EPOCH_SHARES = {
     "fine clusters": 3,
     "first self-training": 3,
-    "second self-training": 5,
+    "second self-training": 4,
     "decoder": 2,
 }
 
@@ -281,7 +281,9 @@ class Sorting:
     def self_train(self, name: str, targets: Tensor) -> bool:
         """Learn the targets with strong transforms and averaged weights."""
         index = (targets.sum(1) > 0).nonzero()[:, 0].cpu()
-        feed = Feed(self.data, self.strong_transform, targets=targets, index=index)
+        # Of pure noise hardly anything is certain, and a batch of one image cannot be normalised.
+        enough = index if len(index) > 1 else None
+        feed = Feed(self.data, self.strong_transform, targets=targets, index=enough)
         # Half the batch that the information needs, twice the steps.
         batch_size = max(2, self.settings().batch_size // 2)
         settings = self.settings(epochs=self.epochs[name], average=0.99, batch_size=batch_size)
@@ -293,8 +295,8 @@ def split_epochs(total: int) -> dict[str, int]:
 
     Examples
     --------
-    >>> split_epochs(13)
-    {'fine clusters': 3, 'first self-training': 3, 'second self-training': 5, 'decoder': 2}
+    >>> split_epochs(12)
+    {'fine clusters': 3, 'first self-training': 3, 'second self-training': 4, 'decoder': 2}
     """
     whole = sum(EPOCH_SHARES.values())
     return {name: max(1, round(total * share / whole)) for name, share in EPOCH_SHARES.items()}

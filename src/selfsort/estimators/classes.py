@@ -14,7 +14,7 @@ from torch import Tensor
 
 from selfsort.errors import ClassCollapseWarning, InputError, NotFiniteError, collapse_sentence
 from selfsort.estimators.base import BaseAutoencoder, check_arguments, error_part, threads
-from selfsort.estimators.doubt import OutlierScale, compact, suggested
+from selfsort.estimators.doubt import N_QUANTILES, OutlierScale, compact, suggested
 from selfsort.networks import Encoded
 from selfsort.objectives import Outputs
 from selfsort.sorting import Sorting, split_epochs
@@ -29,7 +29,7 @@ class BaseClasses(BaseAutoencoder):
         "bottleneck": [str],
         "information_weight": [Interval(Real, 0, None, closed="left")],
     }
-    _default_epochs: ClassVar[int] = 13
+    _default_epochs: ClassVar[int] = 12
     _least_steps: ClassVar[int] = 900
 
     # ---- learning -----------------------------------------------------------------------
@@ -71,12 +71,14 @@ class BaseClasses(BaseAutoencoder):
     def _finish(self, data: Data, n_classes: int) -> np.ndarray:
         """Return each training image's class index, and measure what the methods below need."""
         self._measure_style(data)
-        code, style_of, features, errors = self._collected(
-            data, code_part, style_part, features_part, error_part, reconstruct=True
+        code, style_of, features = self._collected(data, code_part, style_part, features_part)
+        index = code.argmax(1)
+        some = np.linspace(0, len(data) - 1, min(len(data), N_QUANTILES)).round().astype(int)
+        (errors,) = self._collected(
+            Data(data.inputs[some], data.low, data.high), error_part, reconstruct=True
         )
         self._check_finite(features, errors)
-        index = code.argmax(1)
-        self.outlier_scale_ = OutlierScale.measured(features, errors, index)
+        self.outlier_scale_ = OutlierScale.measured(features[some], errors, index[some])
         overall = style_of.mean(0)
         self.style_means_ = np.stack(
             [

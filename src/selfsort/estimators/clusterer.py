@@ -14,6 +14,7 @@ from selfsort.errors import InputError
 from selfsort.estimators.classes import CLASS_COUNT, BaseClasses
 from selfsort.training import Feed
 
+CURVE_LENGTH = 30
 ASSUMED_CLASSES = 10
 """Until the number of classes is chosen: only small data makes a difference by it."""
 
@@ -163,7 +164,9 @@ n_threads, random_state
         with self._fitting(X, y, self.n_classes_) as data:
             if self.method == "sort":
                 sorting = self._sort(data, self.n_classes_, labels=None, choose=choose)
-                self.n_classes_, self.information_curve_ = sorting.n_classes, sorting.information
+                assert sorting.information is not None  # noqa: S101 - groups were found
+                self.n_classes_ = sorting.n_classes
+                self.information_curve_ = sorting.information[:CURVE_LENGTH]
             else:
                 self._fit_direct(data)
             self.labels_ = self._finish(data, self.n_classes_)

@@ -15,7 +15,6 @@ from selfsort.grouping.neighbours import check_neighbours, neighbour_mean
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-_SMALLEST_SHARE = 0.1  # of what a group could add; below, the noise of single images is compared
 _SMALLEST_GAIN = 1e-12  # nats; a smaller one is rounding, and could make moves go round in circles
 
 
@@ -218,8 +217,8 @@ def choose_n_groups(information: ArrayLike, most: int) -> int:
 
     The gain of group k + 1 is what it adds to the information, as a share of what it could add
     if all groups were of one size, ``log((k + 1) / k)``. While groups are real classes the gains
-    are near 1; a group that splits a class gains much less. Chosen is the k from 2 to `most` at
-    which the gain falls by the largest factor.
+    are near 1; a group that splits a class gains much less. Chosen is the k from 2 to `most`
+    after which the gain falls most.
 
     Parameters
     ----------
@@ -251,10 +250,9 @@ def choose_n_groups(information: ArrayLike, most: int) -> int:
         raise InputError(f"information must hold at least 2 numbers. Got shape {curve.shape}.")
     if most < 2:
         raise InputError(f"most must be at least 2. Got {most}.")
-    numbers = np.arange(1, len(curve))
-    gains = np.maximum(np.diff(curve) / np.log1p(1 / numbers), _SMALLEST_SHARE)
-    fall = gains[:-1] / gains[1:]  # entry k - 2 belongs to k groups
-    return 2 + int(fall[: most - 1].argmax()) if len(fall) else 2
+    gains = np.diff(curve) / np.log1p(1 / np.arange(1, len(curve)))
+    falls = gains[:-1] - gains[1:]  # entry k - 2 belongs to k groups
+    return 2 + int(falls[: most - 1].argmax()) if len(falls) else 2
 
 
 def group(
