@@ -241,7 +241,8 @@ def learn_none(seed: int) -> Record:
     train, test = dataset("mnist")
     clusterer = AutoencoderClusterer(n_classes=10, random_state=seed)
     record = learned(clusterer, train, test)
-    record["extra"] = outlier_areas(clusterer, test.X)
+    natural = int(clusterer.natural_n_classes_)
+    record["extra"] = outlier_areas(clusterer, test.X) | {"classes the images suggest": natural}
     record["prototypes"] = packed_prototypes(clusterer, test)
     return record
 
@@ -415,8 +416,25 @@ ROWS = (
     ),
 )
 
+
+def as_they_come(images: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+    """Return the candidates in the order of the pixels' cosine: no tangent distance."""
+    return candidates
+
+
+def nothing(*_: object) -> None:
+    """Do nothing."""
+
+
 PARTS: dict[str, list[tuple[str, Any]]] = {
     "one head": [("selfsort.sorting.N_HEADS", 1)],
+    "no tangent distance": [("selfsort.grouping.rank_by_tangents", as_they_come)],
+    "first targets not strict": [("selfsort.sorting.FIRST_VOTE", 0.0)],
+    "nothing spreads": [("selfsort.sorting.ALPHA", 0.01)],
+    "no erasing": [("selfsort.estimators.classes.ERASE", 0.0)],
+    "no averaged weights": [("selfsort.sorting.AVERAGE", 0.0)],
+    "statistics of transformed images": [("selfsort.training.calibrate", nothing)],
+    "no second look": [("selfsort.estimators.base.DOUBT", 0.0)],
 }
 """What is removed from `none`: attributes to set before the fit, and their values."""
 

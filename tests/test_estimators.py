@@ -409,8 +409,8 @@ def test_wrong_parameters_give_one_sentence_before_any_callback(X, parameters, s
 
 def test_limits_of_parameters_in_scikit_learns_words():
     message = (
-        "The 'n_classes' parameter of AutoencoderClusterer must be an int in the range [2, inf). "
-        "Got 1 instead."
+        "The 'n_classes' parameter of AutoencoderClusterer must be an int in the range [2, inf) "
+        "or None. Got 1 instead."
     )
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole sentence is compared
         AutoencoderClusterer(n_classes=1).fit(FEW)
@@ -776,7 +776,7 @@ def test_the_number_of_classes_is_chosen_from_the_images(tmp_path):
     images[np.arange(400), :, 2 * kinds] += 0.8
     quiet = {**QUICK, "epochs": 24, "transform_strength": 0.2}
     clusterer = AutoencoderClusterer(n_classes=None, **quiet).fit(images)
-    assert clusterer.n_classes_ == 4
+    assert clusterer.n_classes_ == clusterer.natural_n_classes_ == 4
     assert adjusted_rand_score(kinds, clusterer.labels_) == 1.0
     assert clusterer.prototypes_.shape == (4, 8, 8)
     curve = clusterer.information_curve_

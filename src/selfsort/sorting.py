@@ -46,6 +46,8 @@ N_CANDIDATES = 40
 N_SPREAD = 5
 """Neighbours, of each graph, over which classes spread to the images in doubt."""
 ALPHA = 0.9
+AVERAGE = 0.99
+"""Decay of the averaged weights, at each step."""
 FIRST_VOTE, SECOND_VOTE = 1.0, 0.9
 """Share of its neighbours, by pixels and by features, with which an image in no doubt agrees."""
 ROUNDING = 1e-6
@@ -102,6 +104,8 @@ class Sorting:
     information : float array of shape (m,) or None
         Nats that k groups keep, in entry k - 1: the largest of all heads. None before grouping,
         and where labels are spread instead.
+    natural : int or None
+        How many classes that curve suggests, whether K was told or not.
     """
 
     model: Model
@@ -118,6 +122,7 @@ class Sorting:
     renew: Callable[[int], None]
     generator: torch.Generator
     information: np.ndarray | None = field(default=None, init=False)
+    natural: int | None = field(default=None, init=False)
 
     def run(self) -> None:
         """Go through all stages; the model's class head then gives the classes."""
@@ -226,9 +231,10 @@ class Sorting:
         joints = [grouping.joint_distribution(code, neighbours) for code in heads]
         curves = [grouping.agglomerate(joint).information for joint in joints]
         self.information = np.max(curves, axis=0)
+        in_use = max(int((joint.sum(1) * len(joint) > IN_USE).sum()) for joint in joints)
+        self.natural = grouping.choose_n_groups(self.information, max(2, in_use // 2))
         if self.choose:
-            in_use = max(int((joint.sum(1) * len(joint) > IN_USE).sum()) for joint in joints)
-            self.n_classes = grouping.choose_n_groups(self.information, max(2, in_use // 2))
+            self.n_classes = self.natural
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
         found = [grouping.group(joint, self.n_classes, random_state=seed) for joint in joints]
         order = np.argsort([-one.information for one in found], kind="stable")
@@ -286,7 +292,7 @@ class Sorting:
         feed = Feed(self.data, self.strong_transform, targets=targets, index=enough)
         # Half the batch that the information needs, twice the steps.
         batch_size = max(2, self.settings().batch_size // 2)
-        settings = self.settings(epochs=self.epochs[name], average=0.99, batch_size=batch_size)
+        settings = self.settings(epochs=self.epochs[name], average=AVERAGE, batch_size=batch_size)
         return self.train(name, {"classification": 1.0}, feed, settings)
 
 

@@ -20,6 +20,9 @@ from selfsort.objectives import Outputs
 from selfsort.sorting import Sorting, split_epochs
 from selfsort.training import Data, Feed
 
+ERASE = 0.5
+"""Share of the images of which self-training erases a rectangle."""
+
 
 class BaseClasses(BaseAutoencoder):
     """An autoencoder whose bottleneck is the class."""
@@ -47,7 +50,7 @@ class BaseClasses(BaseAutoencoder):
             labels,
             epochs,
             transform=self._transform(data),
-            strong_transform=self._transform(data, erase=0.5),
+            strong_transform=self._transform(data, erase=ERASE),
             settings=lambda **changes: self._settings(len(data), **changes),
             train=self._train,
             stage=self._stage,

@@ -54,8 +54,11 @@ n_threads, random_state
         How many classes, told or chosen.
     information_curve_ : ndarray of shape (m,)
         With "sort", until saved: the information in nats that neighbouring images share in k
-        groups of fine clusters, in entry k - 1. Where `n_classes` is None, K is where a further
-        group stops adding much (`selfsort.grouping.choose_n_groups`).
+        groups of fine clusters, in entry k - 1.
+    natural_n_classes_ : int
+        With "sort", until saved: the number of groups after which a further one adds much less
+        to that information (`selfsort.grouping.choose_n_groups`). It is K where `n_classes` is
+        None.
     stage_seconds_ : dict
         Seconds of each stage.
     model_, history_, n_features_in_, n_epochs_, stopped_
@@ -160,12 +163,12 @@ n_threads, random_state
                 f"method='sort'. Got method={self.method!r}: say how many classes."
             )
         self.n_classes_ = ASSUMED_CLASSES if n_classes is None else int(n_classes)
-        self._drop("information_curve_")
+        self._drop("information_curve_", "natural_n_classes_")
         with self._fitting(X, y, self.n_classes_) as data:
             if self.method == "sort":
                 sorting = self._sort(data, self.n_classes_, labels=None, choose=choose)
                 assert sorting.information is not None  # noqa: S101 - groups were found
-                self.n_classes_ = sorting.n_classes
+                self.n_classes_, self.natural_n_classes_ = sorting.n_classes, sorting.natural
                 self.information_curve_ = sorting.information[:CURVE_LENGTH]
             else:
                 self._fit_direct(data)
