@@ -130,7 +130,8 @@ def _save_coverage(path: Path, best: Scored, title: str) -> None:
 def _save_outliers(path: Path, estimator: Any, train: Scored) -> None:
     """Draw the training images that are least like the others, under their names.
 
-    Of equal scores, which come in steps of a ten-thousandth, the worse rebuilt are the more unusual.
+    Of equal scores, which come in steps of a ten-thousandth at least, the worse rebuilt are the
+    more unusual.
     """
     n_images = len(train.images)
     n = min(N_UNUSUAL, -(-n_images // 4))
