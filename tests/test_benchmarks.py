@@ -14,6 +14,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 accuracy = importlib.import_module("accuracy")
+accuracy_pages = importlib.import_module("accuracy_pages")
+accuracy_rows = importlib.import_module("accuracy_rows")
 common = importlib.import_module("common")
 
 GOAL = (
@@ -21,7 +23,7 @@ GOAL = (
     common.Bound("worst", "test.accuracy", "≥", 0.98),
     common.Bound("longest", "seconds", "≤", 300),
 )
-ROW = accuracy.Row("none", "some images", lambda seed: {}, GOAL, n_seeds=3)
+ROW = accuracy_rows.Row("none", "some images", lambda seed: {}, GOAL, n_seeds=3)
 
 
 def figures(share: float) -> dict[str, Any]:
@@ -66,14 +68,14 @@ def cells(page: str, start: str) -> list[str]:
 
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accuracy, "ROWS", (ROW,))
+    monkeypatch.setattr(accuracy_pages, "ROWS", (ROW,))
 
 
 @pytest.mark.usefixtures("rows")
 def test_the_table_gives_mean_worst_best_collapsed_and_seconds() -> None:
     lines = [line(0, 0.98), line(1, 1.0), line(2, 0.99, seconds=290.0, collapsed=True)]
-    page = accuracy.accuracy_page(lines)
-    found = dict(zip(accuracy.MAIN_TITLES, cells(page, "`none`"), strict=True))
+    page = accuracy_pages.accuracy_page(lines)
+    found = dict(zip(accuracy_pages.MAIN_TITLES, cells(page, "`none`"), strict=True))
     assert found["seeds"] == "3"
     assert found["test accuracy %"] == "99.00 (98.00 to 100.00)"
     assert found["train accuracy %"] == "50.00 (50.00 to 50.00)"
@@ -107,14 +109,14 @@ def test_a_goal_is_met_or_missed(
     shares: tuple[float | None, ...], seconds: float, expected: str
 ) -> None:
     runs = [line(seed, share, seconds=seconds) for seed, share in enumerate(shares)]
-    assert accuracy.verdict(ROW, runs) == expected
+    assert accuracy_pages.verdict(ROW, runs) == expected
 
 
 @pytest.mark.usefixtures("rows")
 def test_only_the_newest_version_counts_and_of_a_seed_the_first_run() -> None:
     lines = [line(0, 0.5, "old"), line(1, 0.97), line(0, 0.98), line(0, 1.0), line(5, 0.4, "old")]
     assert [run["test"]["accuracy"] for run in common.newest(lines, "none")] == [0.98, 0.97]
-    found = cells(accuracy.accuracy_page(lines), "`none`")
+    found = cells(accuracy_pages.accuracy_page(lines), "`none`")
     assert found[3:5] == ["2", "97.50 (97.00 to 98.00)"]
     assert "50.00" not in found[4]
     assert common.newest(lines, "digits") == []
@@ -122,7 +124,7 @@ def test_only_the_newest_version_counts_and_of_a_seed_the_first_run() -> None:
 
 def test_figures_are_those_of_the_fitted_images_where_there_are_no_others() -> None:
     runs = [line(0, None)]
-    assert accuracy.main_cells(ROW, runs)[4:7] == [
+    assert accuracy_pages.main_cells(ROW, runs)[4:7] == [
         "–",
         "50.00 (50.00 to 50.00)",
         "0.0100 (0.0100 to 0.0100)",
@@ -147,7 +149,7 @@ class Runs:
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     stand_in = Runs()
     monkeypatch.setattr(accuracy, "run_apart", stand_in)
-    monkeypatch.setattr(accuracy, "method_version", lambda also: "new")
+    monkeypatch.setattr(accuracy_rows, "method_version", lambda also: "new")
     return stand_in
 
 
@@ -155,7 +157,7 @@ def test_a_finished_run_is_not_repeated(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "accuracy.jsonl"
-    two = accuracy.ROWS[:2]
+    two = accuracy_rows.ROWS[:2]
     first = [("none", 0), ("digits", 0), ("none", 1), ("digits", 1)]
     assert accuracy.run_missing(two, [0, 1], path, lambda: None) == 0
     assert runs.asked == first
@@ -163,7 +165,7 @@ def test_a_finished_run_is_not_repeated(
     assert runs.asked[4:] == [("none", 2), ("digits", 2)]
     assert len(path.read_text().splitlines()) == 6
 
-    monkeypatch.setattr(accuracy, "method_version", lambda also: "newer")
+    monkeypatch.setattr(accuracy_rows, "method_version", lambda also: "newer")
     accuracy.run_missing(two, [0], path, lambda: None)
     assert runs.asked[6:] == first[:2]
     assert [one["version"] for one in common.read_lines(path)] == ["new"] * 6 + ["newer"] * 2
@@ -174,13 +176,15 @@ def test_a_failed_run_is_not_recorded_and_others_go_on(
 ) -> None:
     path = tmp_path / "accuracy.jsonl"
     runs.fails = {("none", 0)}
-    assert accuracy.run_missing(accuracy.ROWS[:2], [0], path, lambda: None) == 1
+    assert accuracy.run_missing(accuracy_rows.ROWS[:2], [0], path, lambda: None) == 1
     assert [one["row"] for one in common.read_lines(path)] == ["digits"]
     assert "none, seed 0: FAILED, not recorded" in capsys.readouterr().out
 
 
 def test_no_run_starts_when_the_time_is_over(runs: Runs, tmp_path: Path) -> None:
-    assert accuracy.run_missing(accuracy.ROWS, [0], tmp_path / "a.jsonl", print, minutes=0) == 0
+    assert (
+        accuracy.run_missing(accuracy_rows.ROWS, [0], tmp_path / "a.jsonl", print, minutes=0) == 0
+    )
     assert runs.asked == []
 
 
@@ -202,37 +206,39 @@ def test_the_version_changes_with_code_not_with_comments(tmp_path: Path) -> None
 def test_probabilities_stand_in_the_order_of_the_labels() -> None:
     labels = np.array([0, 0, 1, 1])
     unnamed = np.array([[0.1, 0.2, 0.7], [0.0, 0.0, 1.0], [0.8, 0.1, 0.1], [0.6, 0.2, 0.2]])
-    images = accuracy.Images(np.zeros((4, 2, 2)), labels)
+    images = accuracy_rows.Images(np.zeros((4, 2, 2)), labels)
     clusterer = SimpleNamespace(predict_proba=lambda X: unnamed)
-    assert np.array_equal(accuracy.by_label(clusterer, images), unnamed[:, [2, 0, 1]])
-    found = accuracy.quality(clusterer, images)
+    assert np.array_equal(accuracy_rows.by_label(clusterer, images), unnamed[:, [2, 0, 1]])
+    found = accuracy_rows.quality(clusterer, images)
     assert found["accuracy"] == 1.0
     assert (found["sure_accuracy"], found["sure_share"]) == (1.0, 0.25)
     # alone in their bins: 0.3, 0, 0.2 and 0.4 from being right
     assert found["calibration_error"] == pytest.approx((0.3 + 0 + 0.2 + 0.4) / 4)
 
     taught = SimpleNamespace(predict_proba=lambda X: np.ones((4, 1)), classes_=np.array([1]))
-    assert np.array_equal(accuracy.by_label(taught, images), [[0, 1]] * 4)
+    assert np.array_equal(accuracy_rows.by_label(taught, images), [[0, 1]] * 4)
 
 
 def test_prototypes_come_in_the_order_of_their_labels_and_back() -> None:
     pictures = np.arange(3)[:, None, None] * np.ones((3, 4, 4))
     clusterer = SimpleNamespace(predict=lambda X: np.array([2, 0, 1]), prototypes_=pictures)
-    packed = accuracy.packed_prototypes(clusterer, accuracy.Images(np.zeros(3), np.arange(3)))
-    assert accuracy.unpacked(json.loads(json.dumps(packed)))[:, 0, 0, 0].tolist() == [2, 0, 1]
+    packed = accuracy_rows.packed_prototypes(
+        clusterer, accuracy_rows.Images(np.zeros(3), np.arange(3))
+    )
+    assert accuracy_rows.unpacked(json.loads(json.dumps(packed)))[:, 0, 0, 0].tolist() == [2, 0, 1]
 
 
 def test_an_ablation_is_compared_with_the_same_seeds_and_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    row = accuracy.Row("one head", "", ROW.learn, patches=(("selfsort.sorting.N_HEADS", 1),))
-    monkeypatch.setattr(accuracy, "ABLATION", (row,))
+    row = accuracy_rows.Row("one head", "", ROW.learn, patches=(("selfsort.sorting.N_HEADS", 1),))
+    monkeypatch.setattr(accuracy_pages, "ABLATION", (row,))
     assert row.written_patches() == ["selfsort.sorting.N_HEADS = 1"]
-    assert row.version() != accuracy.Row("", "", ROW.learn).version()
+    assert row.version() != accuracy_rows.Row("", "", ROW.learn).version()
     removed = {"row": "one head", "patches": row.written_patches()}
     lines = [line(seed, 0.9, "new+1", **removed) for seed in (0, 1)]
     whole = [line(0, 0.5, "old"), line(0, 0.95), line(2, 1.0)]
-    found = cells(accuracy.ablation_page(lines, whole), "one head")
+    found = cells(accuracy_pages.ablation_page(lines, whole), "one head")
     assert found[1:5] == [
         "`selfsort.sorting.N_HEADS = 1`",
         "2",
@@ -253,7 +259,7 @@ def test_what_is_patched_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_seeds_and_imbalanced_classes() -> None:
     assert common.parse_seeds("0-2,7") == [0, 1, 2, 7]
     labels = np.repeat(np.arange(10), 5400)
-    images = accuracy.Images(np.arange(len(labels)), labels)
-    sizes = [np.bincount(accuracy.imbalanced(images, seed).y).tolist() for seed in (0, 1)]
+    images = accuracy_rows.Images(np.arange(len(labels)), labels)
+    sizes = [np.bincount(accuracy_rows.imbalanced(images, seed).y).tolist() for seed in (0, 1)]
     assert sorted(sizes[0]) == list(range(540, 5401, 540))
     assert sizes[0] != sizes[1]

@@ -12,7 +12,6 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,9 +82,7 @@ def names_in(run: Path) -> set[str]:
 
 def sheets(run: Path) -> set[str]:
     """Return the pictures that only a run without labels has."""
-    result = result_of(run)
-    choice = {"choice.png"} if result["information_curve"] else set()
-    return choice | {f"class-{k}.png" for k in range(result["n_classes"])}
+    return {"choice.png"} | {f"class-{k}.png" for k in range(result_of(run)["n_classes"])}
 
 
 @pytest.fixture(scope="module")
@@ -653,13 +650,12 @@ def test_noise_among_digits_is_the_most_unusual(monkeypatch, tmp_path, taught, d
     assert unusual.tolist() == sorted(unusual, reverse=True)
 
 
-def test_the_information_of_each_number_of_classes_is_kept_and_shown(monkeypatch, tmp_path, data):
-    curve = np.array([0.0, 0.5, 0.98765432])
-    monkeypatch.setattr(illustrating, "information_curve", lambda estimator: curve)
-    run = train(data, tmp_path / "run", "--labels", "all", "--epochs", 1)
-    assert result_of(run)["information_curve"] == [0.0, 0.5, 0.987654]
-    assert "choice.png" in names_in(run)
-    assert "How many classes there are" in (run / "report.html").read_text(encoding="utf-8")
+def test_the_information_of_each_number_of_classes_is_kept_and_shown(sorted_run):
+    curve = result_of(sorted_run)["information_curve"]
+    assert 10 <= len(curve) <= 30
+    assert curve[0] == 0
+    assert curve == sorted(curve)  # more groups never keep less
+    assert "How many classes there are" in (sorted_run / "report.html").read_text(encoding="utf-8")
 
 
 def test_an_estimator_that_measured_no_information_has_no_curve(taught):
@@ -667,15 +663,19 @@ def test_an_estimator_that_measured_no_information_has_no_curve(taught):
     assert result_of(taught)["information_curve"] is None
 
 
-def test_auto_leaves_the_number_of_classes_to_the_estimator(monkeypatch, tmp_path, data):
-    monkeypatch.setattr(selfsort.AutoencoderClusterer, "_validate_params", lambda self: None)
-    for asked, given in (("auto", None), (4, 4), (None, 10)):
-        request = Request(str(data), n_classes=asked, out=tmp_path / "run")
-        said = io.StringIO()
-        run = training.prepare(request, Console(file=said))
-        assert training._estimator(run, {}).n_classes == given
-        training._tell_class_count(run, SimpleNamespace(style_means_=np.zeros((7, 2))))
-        assert said.getvalue() == ("Found 7 classes.\n" if asked == "auto" else "")
+def test_auto_leaves_the_number_of_classes_to_the_estimator(tmp_path, data):
+    said = io.StringIO()
+    request = Request(str(data), n_classes="auto", out=tmp_path / "run", epochs=6, threads=1)
+    run = training.train(request, Console(file=said, width=200))
+    result = result_of(run)
+    estimator = selfsort.load(run)
+    assert estimator.n_classes is None
+    assert estimator.n_classes_ == result["n_classes"] == len(estimator.prototypes_)
+    lines = said.getvalue().splitlines()
+    assert f"Found {result['n_classes']} classes." in lines
+    times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result["stage_seconds"].items())
+    assert f"Seconds: {times}" in lines
+    assert times.startswith("neighbours ")
 
 
 # ---- a folder that is there already -------------------------------------------------------

@@ -126,8 +126,14 @@ def train(request: Request, console: Console | None = None, data: Dataset | None
             _fit(run, estimator)
             _tell_class_count(run, estimator)
             extra = _svm_scores(run, estimator) if run.recipe.extra == "svm" else {}
+        _tell_times(run)
         _write(run, estimator, extra)
     return run.folder
+
+
+def _tell_times(run: Run) -> None:
+    times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.stage_seconds.items())
+    run.console.print(f"Seconds: {times}", highlight=False, soft_wrap=True)
 
 
 def _tell_class_count(run: Run, estimator: Any) -> None:
