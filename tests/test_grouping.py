@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from sklearn.metrics import mutual_info_score, normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
@@ -15,6 +16,7 @@ from selfsort.grouping import (
     agglomerate,
     choose_n_groups,
     group,
+    information_per_nat,
     joint_distribution,
     mutual_information,
     nearest_neighbours,
@@ -329,14 +331,54 @@ def all_groupings(m: int, k: int) -> np.ndarray:
     return np.array(list(itertools.product(range(k), repeat=m)))
 
 
+def entropy(table: np.ndarray) -> float:
+    return scipy.stats.entropy(table.sum(axis=1))
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("m", "k"), [(6, 3), (6, 2), (5, 4)])
-def test_grouping_is_the_best_of_all(seed, m, k):
+def test_grouping_by_the_information_alone_is_the_best_of_all(seed, m, k):
     joint = random_joint(seed, m)
     best = max(kl_information(grouped(joint, g, k)) for g in all_groupings(m, k))
     found = group(joint, k, n_restarts=20, random_state=0)
-    assert found.information == pytest.approx(best, rel=1e-9)
+    assert found.information == found.value == pytest.approx(best, rel=1e-9)
     assert kl_information(grouped(joint, found.classes, k)) == pytest.approx(best, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("m", "k"), [(6, 3), (6, 2), (5, 4)])
+def test_grouping_with_a_price_on_entropy_is_the_best_of_all(seed, m, k):
+    joint = random_joint(seed, m)
+    tables = [grouped(joint, g, k) for g in all_groupings(m, k)]
+    price = 0.5 * information_per_nat(joint, k)
+    best = max(kl_information(table) - price * entropy(table) for table in tables)
+    found = group(joint, k, entropy_price=price, n_restarts=20, random_state=0)
+    table = grouped(joint, found.classes, k)
+    assert kl_information(table) - price * entropy(table) == pytest.approx(best, abs=1e-9)
+    assert found.value == pytest.approx(best, abs=1e-9)
+    assert found.information == pytest.approx(kl_information(table))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_information_per_nat_by_the_definition(seed):
+    joint = random_joint(seed, 8)
+    table = grouped(joint, group(joint, 3, n_restarts=0).classes, 3)
+    expected = kl_information(table) / entropy(table)
+    assert information_per_nat(joint, 3) == pytest.approx(expected)
+    assert information_per_nat(joint, 1) == 0
+
+
+def test_classes_of_unequal_size_are_not_cut_to_be_equal():
+    # A large class of four loosely joined forms, and six small ones that hold together well.
+    sizes, forms = [60, 60, 60, 60, 20, 16, 12, 10, 8, 6], [0, 0, 0, 0, 1, 2, 3, 4, 5, 6]
+    within = np.equal.outer(forms, forms) * np.outer(sizes, sizes) / 240
+    joint = np.diag(np.array(sizes, float) * 0.6) + 0.4 * within + 0.02
+    price = 0.75 * information_per_nat(joint, 7)
+    classes = group(joint, 7, entropy_price=price, random_state=0).classes
+    assert len(set(classes[:4])) == 1
+    assert len(set(classes)) == 7
+    by_information = group(joint, 7, random_state=0).classes
+    assert len(set(by_information[:4])) > 1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -411,15 +453,21 @@ def test_wrong_arguments_of_the_choice(curve, most, sentence):
     assert str(raised.value) == sentence
 
 
-def test_gain_of_every_move_is_the_difference_of_the_information():
+@pytest.mark.parametrize("price", [0.0, 0.7])
+def test_gain_of_every_move_is_the_difference_of_the_value(price):
     joint = random_joint(3, 7)
     classes = np.array([0, 1, 2, 0, 1, 2, 0])
-    gain = merging._move_gain(joint, np.eye(4)[classes], classes)  # group 3 is empty
-    before = kl_information(grouped(joint, classes, 4))
+
+    def value(groups):
+        table = grouped(joint, groups, 4)
+        return kl_information(table) - price * entropy(table)
+
+    gain = merging._move_gain(joint, np.eye(4)[classes], classes, price)  # group 3 is empty
+    before = value(classes)
     for cluster, target in itertools.product(range(7), range(4)):
         moved = classes.copy()
         moved[cluster] = target
-        expected = kl_information(grouped(joint, moved, 4)) - before
+        expected = value(moved) - before
         assert gain[cluster, target] == pytest.approx(expected, abs=1e-12)
 
 
@@ -473,6 +521,7 @@ def test_one_group_holds_everything_and_tells_nothing():
         (np.full((2, 2), np.nan), {}, "joint must be finite, not negative, and not all 0."),
         (np.eye(2), {"n_classes": 0}, "n_classes must be at least 1. Got 0."),
         (np.eye(2), {"n_restarts": -1}, "n_restarts must be at least 0. Got -1."),
+        (np.eye(2), {"entropy_price": 1.5}, "entropy_price must be from 0 to 1. Got 1.5."),
     ],
 )
 def test_grouping_of_unusable_input(joint, arguments, sentence):

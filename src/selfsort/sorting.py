@@ -36,6 +36,8 @@ N_HEADS = 5
 """On one trunk some heads get stuck with two classes in one cluster; the best of five did not."""
 LEAST_INFORMATION = 0.98
 """Of what the best head keeps: heads with less are stuck, and have no say in who is in doubt."""
+SIZE_WEIGHT = 0.75
+"""Of `information_per_nat`: 0 prefers classes of one size, 1 nearly tells nothing of sizes."""
 IN_USE = 0.1
 """Of the mean size: fine clusters with less hold a few odd images."""
 N_FINE = 100
@@ -224,8 +226,9 @@ class Sorting:
         """Return each image's class by grouping fine clusters, and whether heads agree on it.
 
         The pixels' neighbours join what the network holds apart, such as crossed and plain
-        sevens. Classes are those of the head whose groups keep the most information between
-        neighbours. Where no one said how many classes there are, that is found first.
+        sevens. Classes are those of the head with the best groups, by the information between
+        neighbours less a price on their entropy, so that sizes may differ. Where no one said how
+        many classes there are, that is found first.
         """
         heads = codes.cpu().unbind(1)
         joints = [grouping.joint_distribution(code, neighbours) for code in heads]
@@ -236,8 +239,13 @@ class Sorting:
         if self.choose:
             self.n_classes = self.natural
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
-        found = [grouping.group(joint, self.n_classes, random_state=seed) for joint in joints]
-        order = np.argsort([-one.information for one in found], kind="stable")
+        ratios = [grouping.information_per_nat(joint, self.n_classes) for joint in joints]
+        price = SIZE_WEIGHT * max(ratios)  # one for all heads, or their values do not compare
+        found = [
+            grouping.group(joint, self.n_classes, entropy_price=price, random_state=seed)
+            for joint in joints
+        ]
+        order = np.argsort([-one.value for one in found], kind="stable")
         least = LEAST_INFORMATION * found[order[0]].information
         healthy = [i for i in order if found[i].information >= least]
         best, *others = (found[i].classes[heads[i].argmax(1).numpy()] for i in healthy)

@@ -11,6 +11,7 @@ from selfsort.grouping.information import (
     agglomerate,
     choose_n_groups,
     group,
+    information_per_nat,
     joint_distribution,
     mutual_information,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "agglomerate",
     "choose_n_groups",
     "group",
+    "information_per_nat",
     "joint_distribution",
     "mutual_information",
     "nearest_neighbours",

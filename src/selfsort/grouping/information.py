@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -52,10 +52,13 @@ class Grouping:
         The group of each fine cluster, 0 to n_classes - 1, the group with the most images first.
     information : float
         Mutual information in nats between the groups of neighbouring images.
+    value : float
+        What `group` maximises: that, less a part of the groups' entropy.
     """
 
     classes: IntArray
     information: float
+    value: float
 
 
 def joint_distribution(codes: torch.Tensor, neighbours: torch.Tensor) -> FloatArray:
@@ -121,11 +124,16 @@ def _entropy_term(x: FloatArray) -> FloatArray:
 
 def _information(table: FloatArray) -> float:
     # Rounding could make an information of 0 slightly negative.
-    value = _entropy_term(table).sum() - 2 * _entropy_term(table.sum(axis=1)).sum()
-    return max(0.0, float(value))
+    return max(0.0, _value(table, 0.0))
 
 
-def agglomerate(joint: ArrayLike) -> Agglomeration:
+def _value(table: FloatArray, entropy_price: float) -> float:
+    """Return the information of a table, less the price of its groups' entropy."""
+    masses = _entropy_term(table.sum(axis=1)).sum()
+    return float(_entropy_term(table).sum() - (2 - entropy_price) * masses)
+
+
+def agglomerate(joint: ArrayLike, entropy_price: float = 0.0) -> Agglomeration:
     """Merge the two groups that lose the least mutual information, until one is left.
 
     The curve of the mutual information over the number of groups tells which numbers are
@@ -135,6 +143,8 @@ def agglomerate(joint: ArrayLike) -> Agglomeration:
     ----------
     joint : array of shape (m, m)
         Joint distribution of neighbours' fine clusters; not negative, not all 0.
+    entropy_price : float, default=0.0
+        What a nat of the groups' entropy takes off the information: 0 to 1.
 
     Returns
     -------
@@ -164,7 +174,7 @@ def agglomerate(joint: ArrayLike) -> Agglomeration:
     alive = np.ones(m, dtype=bool)
     sums = np.stack([_entropy_term(row + table).sum(axis=1) for row in table])
     for step in range(m - 1):
-        change = _merge_change(table, sums)
+        change = _merge_change(table, sums, entropy_price)
         change[~(np.triu(np.ones_like(table, dtype=bool), 1) & np.outer(alive, alive))] = -np.inf
         kept, joined = np.unravel_index(int(change.argmax()), change.shape)
         merges[step] = kept, joined
@@ -174,8 +184,8 @@ def agglomerate(joint: ArrayLike) -> Agglomeration:
     return Agglomeration(merges, information)
 
 
-def _merge_change(table: FloatArray, sums: FloatArray) -> FloatArray:
-    """Return the change of the mutual information for each pair merged, (m, m).
+def _merge_change(table: FloatArray, sums: FloatArray, entropy_price: float) -> FloatArray:
+    """Return the change of what `group` maximises for each pair merged, (m, m).
 
     `sums` holds, for rows a and b, the entropy terms of their sum added up over all columns.
     Columns a and b are merged as well, so the four cells where they cross are counted apart.
@@ -190,7 +200,7 @@ def _merge_change(table: FloatArray, sums: FloatArray) -> FloatArray:
     inside = inside - np.add.outer(np.diag(cells), np.diag(cells)) - 2 * cells
     masses = _entropy_term(mass)
     margins = _entropy_term(np.add.outer(mass, mass)) - np.add.outer(masses, masses)
-    return np.asarray(2 * outside + inside - 2 * margins)
+    return np.asarray(2 * outside + inside - (2 - entropy_price) * margins)
 
 
 def _merged(
@@ -255,22 +265,56 @@ def choose_n_groups(information: ArrayLike, most: int) -> int:
     return 2 + int(falls[: most - 1].argmax()) if len(falls) else 2
 
 
+def information_per_nat(joint: ArrayLike, n_classes: int) -> float:
+    """Return I / H of the groups that keep the most information I, H being their entropy.
+
+    It says how far apart the groups are, whatever their sizes: 1 where neighbours are always of
+    one group, 0 where groups tell nothing of each other (or there is one only).
+
+    Parameters
+    ----------
+    joint : array of shape (m, m)
+        Joint distribution of neighbours' fine clusters; not negative, not all 0.
+    n_classes : int
+        At least 1.
+
+    Raises
+    ------
+    InputError
+        If `joint` is not such a matrix.
+
+    Examples
+    --------
+    >>> information_per_nat([[0.5, 0.0], [0.0, 0.5]], 2)
+    1.0
+    """
+    table = _checked_joint(joint)
+    found = _exchanged(table, agglomerate(table).cut(n_classes), n_classes, 0.0)
+    mass = np.eye(n_classes)[found.classes].T @ table.sum(axis=1)
+    entropy = -float(_entropy_term(mass).sum())
+    return found.information / entropy if entropy > _SMALLEST_GAIN else 0.0
+
+
 def group(
     joint: ArrayLike,
     n_classes: int,
     *,
+    entropy_price: float = 0.0,
     n_restarts: int = 20,
     random_state: int | np.random.Generator | None = None,
 ) -> Grouping:
     """Group fine clusters so that neighbouring images' groups share the most information.
 
-    The merges of `agglomerate` give the first grouping. While it raises the mutual information,
-    the fine cluster whose move raises it most is moved to another group. The same is done from
+    What is maximised is ``I - entropy_price * H``: the mutual information I between the groups
+    of neighbours, less a part of the groups' entropy H. The information is at most log K, which
+    only groups of equal size reach: alone, it would rather cut a large class in two and join two
+    small ones. A price near `information_per_nat` lets sizes be what they are; above it, one
+    group of everything is best.
+
+    The merges of `agglomerate` give the first grouping. While it raises that value, the fine
+    cluster whose move raises it most is moved to another group. The same is done from
     `n_restarts` perturbed copies of the first grouping, of which the last is wholly random, and
     the best of all is returned.
-
-    The mutual information of K groups is at most log K, which only groups of equal size reach:
-    it favours balanced groups, and suits classes of very unequal size less.
 
     Parameters
     ----------
@@ -278,6 +322,8 @@ def group(
         Joint distribution of neighbours' fine clusters; not negative, not all 0.
     n_classes : int
         At least 1. With more groups than fine clusters in use, groups stay empty.
+    entropy_price : float, default=0.0
+        What a nat of the groups' entropy takes off the information, from 0 to 1.
     n_restarts : int, default=20
         At least 0.
     random_state : int, numpy Generator or None
@@ -297,7 +343,8 @@ def group(
     ----------
     Slonim, Tishby (1999), Agglomerative Information Bottleneck, NIPS 12; Slonim, Friedman,
     Tishby (2002), Unsupervised document classification using sequential information
-    maximization, SIGIR.
+    maximization, SIGIR; Strouse, Schwab (2017), The deterministic information bottleneck,
+    arXiv:1604.00268, for the groups' entropy.
 
     Examples
     --------
@@ -310,31 +357,38 @@ def group(
         raise InputError(f"n_classes must be at least 1. Got {n_classes}.")
     if n_restarts < 0:
         raise InputError(f"n_restarts must be at least 0. Got {n_restarts}.")
+    if not 0 <= entropy_price <= 1:
+        raise InputError(f"entropy_price must be from 0 to 1. Got {entropy_price}.")
     rng = np.random.default_rng(random_state)
-    first = agglomerate(table).cut(n_classes)
+    first = agglomerate(table, entropy_price).cut(n_classes)
     starts = [first]
     for share in np.linspace(0, 1, n_restarts + 1)[1:]:
         drawn = rng.integers(n_classes, size=len(first))
         starts.append(np.where(rng.random(len(first)) < share, drawn, first))
-    found = [_exchanged(table, start, n_classes) for start in starts]
-    best = max(found, key=lambda one: one.information)
-    return Grouping(_largest_first(table, best.classes, n_classes), best.information)
+    found = [_exchanged(table, start, n_classes, entropy_price) for start in starts]
+    best = max(found, key=lambda one: one.value)
+    return replace(best, classes=_largest_first(table, best.classes, n_classes))
 
 
-def _exchanged(table: FloatArray, classes: IntArray, n_classes: int) -> Grouping:
+def _exchanged(
+    table: FloatArray, classes: IntArray, n_classes: int, entropy_price: float
+) -> Grouping:
     classes = classes.copy()
     member = np.eye(n_classes)[classes]
     while True:
-        gain = _move_gain(table, member, classes)
+        gain = _move_gain(table, member, classes, entropy_price)
         cluster, target = np.unravel_index(int(gain.argmax()), gain.shape)
         if gain[cluster, target] <= _SMALLEST_GAIN:
-            return Grouping(classes, _information(member.T @ table @ member))
+            grouped = member.T @ table @ member
+            return Grouping(classes, _information(grouped), _value(grouped, entropy_price))
         member[cluster] = 0
         member[cluster, target] = 1
         classes[cluster] = target
 
 
-def _move_gain(table: FloatArray, member: FloatArray, classes: IntArray) -> FloatArray:
+def _move_gain(
+    table: FloatArray, member: FloatArray, classes: IntArray, entropy_price: float
+) -> FloatArray:
     """Return the gain of moving each fine cluster to each group, (m, n_classes), in nats."""
     m, n_classes = member.shape
     every, groups = np.arange(m), np.arange(n_classes)
@@ -354,7 +408,8 @@ def _move_gain(table: FloatArray, member: FloatArray, classes: IntArray) -> Floa
     inside = without[:, groups, groups]
     value = 2 * (change.sum(axis=2) - change[:, groups, groups])
     value += _entropy_term(inside + 2 * shared + own[:, None]) - _entropy_term(inside)
-    value -= 2 * (_entropy_term(margin + mass[:, None]) - _entropy_term(margin))
+    margins = _entropy_term(margin + mass[:, None]) - _entropy_term(margin)
+    value -= (2 - entropy_price) * margins
     return np.asarray(value - value[every, classes][:, None])
 
 
