@@ -490,7 +490,8 @@ def test_the_number_of_classes_that_is_asked_for(monkeypatch, options, expected)
 def test_progress_is_plain_lines_where_there_is_no_terminal(place, tmp_path):
     options = ("--recipe", "plain", "--epochs", 3, "--out", tmp_path / "run")
     outcome = call("train", place / "small.npz", *options)
-    lines = outcome.err.splitlines()
+    *lines, times = outcome.err.splitlines()
+    assert re.fullmatch(r"Seconds: fit \d+\.\d", times)
     assert len(lines) == 3
     for i, line in enumerate(lines, start=1):
         pattern = rf"fit {i}/3: mse 0\.\d{{5}}, [\d,]+ images/s, \d+ s"
@@ -518,7 +519,7 @@ def test_classes_out_of_use_are_told_with_a_remedy(place, tmp_path):
     options = ("--classes", 2, "--epochs", 1, "--out", tmp_path / "run")
     outcome = call("train", tmp_path / "grey.npz", *options)
     assert outcome.code == 0
-    assert outcome.err.splitlines()[-1] == (
+    assert outcome.err.splitlines()[-2] == (
         "ClassCollapseWarning: Only 1 of 2 classes are in use. Try fewer classes, more images, "
         "more epochs or a lower learning_rate."
     )

@@ -359,6 +359,12 @@ def test_grouping_with_a_price_on_entropy_is_the_best_of_all(seed, m, k):
     assert found.information == pytest.approx(kl_information(table))
 
 
+def test_no_group_is_emptied_for_the_price_of_its_entropy():
+    joint, _ = planted_joint(0, [4, 4, 4], 0.9)
+    found = group(joint, 5, entropy_price=1.0, random_state=0)
+    assert len(set(found.classes.tolist())) == 5
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_information_per_nat_by_the_definition(seed):
     joint = random_joint(seed, 8)

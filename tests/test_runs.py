@@ -775,7 +775,9 @@ def test_ctrl_c_ends_a_real_program_with_what_was_learned(tmp_path, data):
     lines += err.splitlines()
     assert process.returncode == 130
     assert INTERRUPTED in lines
-    assert all(re.match(r"fit \d+/10000: mse |Interrupted: |ClassColl", line) for line in lines)
+    assert all(
+        re.match(r"fit \d+/10000: mse |Interrupted: |ClassColl|Seconds: ", line) for line in lines
+    )
     assert out == f"Report: {run / 'report.html'}\n"
     assert names_in(run) == WITH_CLASSES | SCORED
     result = result_of(run)

@@ -15,6 +15,7 @@ from selfsort.grouping.neighbours import check_neighbours, neighbour_mean
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+_SMALLEST_MASS = 1e-9  # fine clusters with less are of no image
 _SMALLEST_GAIN = 1e-12  # nats; a smaller one is rounding, and could make moves go round in circles
 
 
@@ -361,12 +362,13 @@ def group(
         raise InputError(f"entropy_price must be from 0 to 1. Got {entropy_price}.")
     rng = np.random.default_rng(random_state)
     first = agglomerate(table, entropy_price).cut(n_classes)
-    starts = [first]
+    starts = [first, agglomerate(table).cut(n_classes)]
     for share in np.linspace(0, 1, n_restarts + 1)[1:]:
         drawn = rng.integers(n_classes, size=len(first))
         starts.append(np.where(rng.random(len(first)) < share, drawn, first))
     found = [_exchanged(table, start, n_classes, entropy_price) for start in starts]
-    best = max(found, key=lambda one: one.value)
+    # A price can make fewer groups worth more, but as many as were asked for are wanted.
+    best = max(found, key=lambda one: (_n_in_use(table, one.classes), one.value))
     return replace(best, classes=_largest_first(table, best.classes, n_classes))
 
 
@@ -375,8 +377,11 @@ def _exchanged(
 ) -> Grouping:
     classes = classes.copy()
     member = np.eye(n_classes)[classes]
+    mass = table.sum(axis=1)
     while True:
         gain = _move_gain(table, member, classes, entropy_price)
+        alone = (member.T @ mass)[classes] - mass <= _SMALLEST_MASS
+        gain[alone & (mass > _SMALLEST_MASS)] = -np.inf  # no group is emptied
         cluster, target = np.unravel_index(int(gain.argmax()), gain.shape)
         if gain[cluster, target] <= _SMALLEST_GAIN:
             grouped = member.T @ table @ member
@@ -384,6 +389,10 @@ def _exchanged(
         member[cluster] = 0
         member[cluster, target] = 1
         classes[cluster] = target
+
+
+def _n_in_use(table: FloatArray, classes: IntArray) -> int:
+    return len(np.unique(classes[table.sum(axis=1) > _SMALLEST_MASS]))
 
 
 def _move_gain(
