@@ -269,12 +269,16 @@ def learn_suggested(seed: int) -> Record:
     return record
 
 
+CLUSTERER = ("estimators/clusterer",)
+CLASSIFIER = ("estimators/classifier",)
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table.
 
     `patches` are attributes to set before the fit, and their values; `also` are modules that the
-    row depends on beside the method.
+    row depends on beside the method that all share.
     """
 
     name: str
@@ -283,7 +287,7 @@ class Row:
     goal: Sequence[Bound] = ()
     n_seeds: int = 10
     patches: Sequence[tuple[str, Any]] = ()
-    also: Sequence[str] = ()
+    also: Sequence[str] = CLUSTERER
 
     def version(self) -> str:
         """Return the version of the method, and of what is patched in it."""
@@ -305,7 +309,7 @@ def mean_of(path: str, limit: float) -> Bound:
     return Bound("mean", path, "≥", limit)
 
 
-CLASSIFIER = "classifier, MNIST's 60,000 with {} random label{} of each class"
+LABELS = "classifier, MNIST's 60,000 with {} random label{} of each class"
 ROWS = (
     Row(
         "none",
@@ -341,9 +345,10 @@ ROWS = (
     *(
         Row(
             f"labels-{10 * each}",
-            CLASSIFIER.format(each, "" if each == 1 else "s"),
+            LABELS.format(each, "" if each == 1 else "s"),
             partial(learn_labels, per_class=each),
             (mean_of(TEST, least),),
+            also=CLASSIFIER,
         )
         for each, least in ((1, 0.99), (10, 0.993), (100, 0.995))
     ),
@@ -356,13 +361,14 @@ ROWS = (
             Bound("longest", "seconds", "≤", 900),
             Bound("mean", "extra.test MSE", "≤", 0.006),
         ),
+        also=CLASSIFIER,
     ),
     Row(
         "suggested",
         "classifier, 1,442 digits with the 10 labels that a clusterer suggests",
         learn_suggested,
         (Bound("mean", "extra.gain over random labels", ">", 0),),
-        also=("estimators/doubt",),
+        also=(*CLUSTERER, *CLASSIFIER, "estimators/doubt"),
     ),
 )
 

@@ -35,10 +35,8 @@ METHOD = (
     "grouping",
     "estimators/base",
     "estimators/classes",
-    "estimators/classifier",
-    "estimators/clusterer",
 )
-"""The modules and packages, below the source folder, that decide what a fit learns."""
+"""The modules and packages, below the source folder, that decide what any fit learns."""
 
 # ---- tables -------------------------------------------------------------------------------
 

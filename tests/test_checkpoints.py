@@ -32,6 +32,7 @@ def a_config(**changes: object) -> Config:
         "input_layout": "nhw",
         "input_range": (0.0, 255.0),
         "n_features_in": 784,
+        "network": "convolutional",
         "n_classes": 3,
         "style_dim": 2,
         **changes,

@@ -359,6 +359,28 @@ def test_grouping_with_a_price_on_entropy_is_the_best_of_all(seed, m, k):
     assert found.information == pytest.approx(kl_information(table))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_groups_smaller_than_the_least_mass_are_found_only_where_there_are_no_others(seed):
+    # Two classes that are hard to tell apart, a clear one, and a few odd images far from all.
+    rng = np.random.default_rng(seed)
+    joint = np.diag([10, 11, 9, 10, 20, 19, 1.0]) + rng.uniform(0, 0.01, (7, 7))
+    joint[:4, :4] += 2
+    joint[:2, :2] += 2.5
+    joint[2:4, 2:4] += 2.5
+    joint[4:6, 4:6] += 5
+    joint += joint.T
+    price = 0.8 * information_per_nat(joint, 3)
+    tables = [grouped(joint, g, 3) for g in all_groupings(7, 3)]
+    values = [kl_information(table) - price * entropy(table) for table in tables]
+    large = [table.sum(1).min() >= 0.1 * table.sum() for table in tables]
+    best = max(value for value, one in zip(values, large, strict=True) if one)
+    assert best < max(values)  # or nothing is tested
+    found = group(joint, 3, entropy_price=price, least_mass=0.1, random_state=0)
+    assert found.n_filled == 3
+    assert found.value == pytest.approx(best)
+    assert group(joint, 3, least_mass=1 / 3, random_state=0).n_filled < 3
+
+
 def test_no_group_is_emptied_for_the_price_of_its_entropy():
     joint, _ = planted_joint(0, [4, 4, 4], 0.9)
     found = group(joint, 5, entropy_price=1.0, random_state=0)
@@ -528,6 +550,11 @@ def test_one_group_holds_everything_and_tells_nothing():
         (np.eye(2), {"n_classes": 0}, "n_classes must be at least 1. Got 0."),
         (np.eye(2), {"n_restarts": -1}, "n_restarts must be at least 0. Got -1."),
         (np.eye(2), {"entropy_price": 1.5}, "entropy_price must be from 0 to 1. Got 1.5."),
+        (
+            np.eye(2),
+            {"least_mass": 0.6},
+            "least_mass must be from 0 to 1 / n_classes, 0.5. Got 0.6.",
+        ),
     ],
 )
 def test_grouping_of_unusable_input(joint, arguments, sentence):

@@ -150,6 +150,27 @@ def test_only_the_named_part_trains(name, part):
             assert all(m.training == (owner == part) for m in module.modules())
 
 
+def test_a_style_of_its_own_is_learned_without_the_encoder_of_the_classes():
+    network = build("convolutional", (1, 28, 28), (3, 2))
+    assert network.own_style
+    network.encode(images_of((1, 28, 28))).style.sum().backward()
+    assert all(p.grad is None for p in [*network.encoder.parameters(), *network.neck.parameters()])
+    assert all(p.grad is not None for p in network.style.parameters())
+    assert not build("convolutional", (1, 28, 28), (0, 2)).own_style  # one encoder is enough
+    assert not build("dense", (5,), (3, 2)).own_style
+
+
+@pytest.mark.parametrize("name", ["convolutional", "dense"])
+def test_the_style_is_worked_out_once_and_only_when_asked_for(name):
+    network = build(name, (1, 8, 8), (3, 2)).eval()
+    calls = []
+    network.style.register_forward_hook(lambda *_: calls.append(1))
+    encoded = network.encode(images_of((1, 8, 8)))
+    assert not calls
+    assert encoded.style is encoded.style
+    assert len(calls) == 1
+
+
 # The registry
 
 

@@ -131,7 +131,7 @@ def test_a_class_of_which_nothing_is_certain_does_not_vanish():
 def test_images_in_doubt_get_the_class_that_spreads_to_them():
     known = THIRDS.clone()
     known[[5, 25, 26, 27]] = -1
-    targets = make_sorting(60).spread_over([ring(60), ring(60)], known)
+    targets = make_sorting(60).mended([ring(60), ring(60)], known)
     assert targets.argmax(1).tolist() == THIRDS.tolist()
     assert targets.sum(1).tolist() == [1.0] * 60
 
@@ -144,7 +144,7 @@ def test_images_between_two_classes_have_no_target():
     for i in range(60):  # nobody else has it as a neighbour
         pixels[i][pixels[i] == 10] = i
         features[i][features[i] == 10] = i
-    targets = make_sorting(60).spread_over([pixels, features], known)
+    targets = make_sorting(60).mended([pixels, features], known)
     assert targets[10].tolist() == [0, 0, 0]
     assert targets.sum() == 59
 
@@ -161,8 +161,14 @@ def test_a_given_label_outweighs_what_was_found():
 def test_given_labels_reach_all_that_are_joined_to_them():
     given = np.full(60, -1)
     given[[3, 30, 59]] = [2, 0, 1]
-    classes = make_sorting(60, labels=given).spread(ring(60))
-    assert classes.tolist() == np.repeat([2, 0, 1], 20).tolist()
+    graphs = [ring(60), ring(60)]
+    shares = make_sorting(60).spread(graphs, torch.from_numpy(given))
+    assert shares.argmax(1).tolist() == np.repeat([2, 0, 1], 20).tolist()
+    # Given labels spread together with classes that were found, and outweigh them.
+    found = torch.full((60,), -1)
+    found[[3, 30]] = torch.tensor([0, 0])
+    targets = make_sorting(60, labels=given).mended(graphs, found)
+    assert targets.argmax(1).tolist() == np.repeat([2, 0, 1], 20).tolist()
 
 
 def test_groups_are_read_from_the_joint_distribution():

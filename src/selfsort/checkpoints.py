@@ -44,6 +44,7 @@ class Config(pydantic.BaseModel):
     input_layout: str
     input_range: Range
     n_features_in: int = pydantic.Field(ge=1)
+    network: str
     n_classes: int = pydantic.Field(ge=0)
     style_dim: int = pydantic.Field(ge=0)
     classes: list[bool] | list[int] | list[float] | list[str] | None = None

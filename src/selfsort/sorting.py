@@ -36,9 +36,12 @@ N_HEADS = 5
 """On one trunk some heads get stuck with two classes in one cluster; the best of five did not."""
 LEAST_INFORMATION = 0.98
 """Of what the best head keeps: heads with less are stuck, and have no say in who is in doubt."""
-SIZE_WEIGHT = 0.0
-"""Of `information_per_nat`: 0 prefers classes of one size, 1 nearly tells nothing of sizes.
-At 0.75 MNIST's classes of unequal size are found, but small data loses classes (docs/log.md)."""
+SIZE_WEIGHT = 0.7
+"""Of `information_per_nat`: 0 prefers classes of one size, 1 nearly tells nothing of sizes."""
+LEAST_IMAGES = 100
+"""A class of fewer needs more data to be told from a few odd images of another class."""
+LEAST_SIZE = 0.5
+"""Of the mean size: what is asked of a class where that is less than `LEAST_IMAGES`."""
 IN_USE = 0.1
 """Of the mean size: fine clusters with less hold a few odd images."""
 N_FINE = 100
@@ -137,7 +140,7 @@ class Sorting:
             if self.labels is None:
                 classes, certain = self.group(codes, pixel_neighbours)
             else:
-                classes = self.spread(graphs[1])
+                classes = self.spread(graphs, torch.from_numpy(self.labels)).argmax(1)
                 certain = torch.ones(len(classes), dtype=torch.bool)
             known = self.undoubted(classes, certain, graphs, FIRST_VOTE)
             targets = self.targets(torch.eye(self.n_classes)[classes] * known[:, None])
@@ -151,7 +154,7 @@ class Sorting:
             classes = codes.argmax(1).cpu()
             everything = torch.ones(len(classes), dtype=torch.bool)
             known = self.undoubted(classes, everything, graphs, SECOND_VOTE)
-            targets = self.targets(self.spread_over(graphs, torch.where(known, classes, -1)))
+            targets = self.targets(self.mended(graphs, torch.where(known, classes, -1)))
         self.self_train("second self-training", targets)
 
     def n_neighbours(self, wanted: int) -> int:
@@ -228,8 +231,8 @@ class Sorting:
 
         The pixels' neighbours join what the network holds apart, such as crossed and plain
         sevens. Classes are those of the head with the best groups, by the information between
-        neighbours less a price on their entropy, so that sizes may differ. Where no one said how
-        many classes there are, that is found first.
+        neighbours less a price on their entropy, so that sizes may differ, within the limits that
+        so many images allow. Where no one said how many classes there are, that is found first.
         """
         heads = codes.cpu().unbind(1)
         joints = [grouping.joint_distribution(code, neighbours) for code in heads]
@@ -242,24 +245,21 @@ class Sorting:
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
         ratios = [grouping.information_per_nat(joint, self.n_classes) for joint in joints]
         price = SIZE_WEIGHT * max(ratios)  # one for all heads, or their values do not compare
+        least = min(LEAST_IMAGES / len(self.data), LEAST_SIZE / self.n_classes)
         found = [
-            grouping.group(joint, self.n_classes, entropy_price=price, random_state=seed)
+            grouping.group(
+                joint, self.n_classes, entropy_price=price, least_mass=least, random_state=seed
+            )
             for joint in joints
         ]
-        order = np.argsort([-one.value for one in found], kind="stable")
-        least = LEAST_INFORMATION * found[order[0]].information
-        healthy = [i for i in order if found[i].information >= least]
+        order = sorted(range(len(found)), key=lambda i: (-found[i].n_filled, -found[i].value))
+        enough = LEAST_INFORMATION * found[order[0]].information
+        healthy = [i for i in order if found[i].information >= enough]
         best, *others = (found[i].classes[heads[i].argmax(1).numpy()] for i in healthy)
         agree = np.ones(len(best), dtype=bool)
         for other in others:
             agree &= match_classes(best, other, self.n_classes)[other] == best
         return torch.from_numpy(best), torch.from_numpy(agree)
-
-    def spread(self, feature_neighbours: Tensor) -> Tensor:
-        """Return each image's class by spreading the given labels."""
-        assert self.labels is not None  # noqa: S101
-        given = torch.from_numpy(self.labels)
-        return grouping.spread(given, feature_neighbours, self.n_classes).argmax(1)
 
     def undoubted(
         self, classes: Tensor, certain: Tensor, graphs: Sequence[Tensor], least_vote: float
@@ -275,14 +275,21 @@ class Sorting:
                 known |= mine
         return known
 
-    def spread_over(self, graphs: Sequence[Tensor], known: Tensor) -> Tensor:
+    def spread(self, graphs: Sequence[Tensor], known: Tensor) -> Tensor:
+        """Return each image's shares of known classes (-1 elsewhere) spread over both graphs."""
+        near = torch.cat([neighbours[:, :N_SPREAD] for neighbours in graphs], dim=1)
+        return grouping.spread(known, near, self.n_classes, alpha=ALPHA)
+
+    def mended(self, graphs: Sequence[Tensor], known: Tensor) -> Tensor:
         """Return one-hot classes, and rows of zeros for images in doubt.
 
-        Known classes (-1 elsewhere) are spread over both graphs: that mends, image by image,
-        what was grouped wrongly.
+        Spreading the known classes, and the given labels, mends, image by image, what was
+        grouped wrongly.
         """
-        near = torch.cat([neighbours[:, :N_SPREAD] for neighbours in graphs], dim=1)
-        shares = grouping.spread(known, near, self.n_classes, alpha=ALPHA)
+        if self.labels is not None:
+            given = torch.from_numpy(self.labels)
+            known = torch.where(given >= 0, given, known)
+        shares = self.spread(graphs, known)
         kept = shares.max(dim=1).values >= LEAST_SHARE
         return torch.eye(self.n_classes)[shares.argmax(1)] * kept[:, None]
 

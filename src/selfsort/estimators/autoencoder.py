@@ -55,6 +55,8 @@ class Autoencoder(BaseAutoencoder):
     ----------
     model_ : torch module
         Network and bottleneck.
+    network_ : str
+        Its name, where `network` says "auto".
     history_ : list of dict
         One row an epoch: stage, epoch, seconds, images_per_second, loss, each term.
     n_features_in_ : int

@@ -30,7 +30,7 @@ from selfsort.augment import Transform, make_transform
 from selfsort.bottlenecks import make_bottleneck
 from selfsort.errors import InputError
 from selfsort.images import as_images
-from selfsort.networks import Encoded, Network, make_network
+from selfsort.networks import Encoded, Network, make_network, resolve_network
 from selfsort.objectives import RECONSTRUCTION_TERMS, Objective, Outputs
 from selfsort.training import Data, Feed, Fit, Model, Row, Settings
 
@@ -41,8 +41,10 @@ REPORTS_PER_EPOCH = 50
 DOUBT = 0.9
 """Images whose largest probability is below that are looked at again."""
 
-SMALLEST_BATCH_COUNT = 8
+SMALLEST_BATCH_COUNT = 16
 """Batches are made smaller until an epoch has at least that many."""
+LEAST_BATCH = 50
+"""But not smaller than that: the information of a few images is mostly chance."""
 
 
 def resolve_device(device: str) -> torch.device:
@@ -218,12 +220,13 @@ class BaseAutoencoder(
     # ---- one fit ------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _fitting(self, X: Any, y: Any, n_classes: int) -> Iterator[Data]:
+    def _fitting(self, X: Any, y: Any, n_classes: int, *, wide: bool = False) -> Iterator[Data]:
         """Prepare a fit: checked inputs, seeded generators, a fresh model; then clean up."""
         inputs = self._check_inputs(X, reset=True)
         self._check_count(len(inputs), n_classes)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.device_ = resolve_device(self.device)
+        self.network_ = resolve_network(self.network, self.input_shape_, wide=wide)
         self.history_: list[Row] = []
         self.stage_seconds_: dict[str, float] = {}
         self.stopped_ = False
@@ -271,7 +274,12 @@ class BaseAutoencoder(
             # PyTorch warns of a decoder without inputs; the error below says what to do.
             warnings.filterwarnings("ignore", "Initializing zero-element tensors")
             network = make_network(
-                self.network, self.input_shape_, n_classes, self.style_dim, self.mean, self.std
+                self.network_,
+                self.input_shape_,
+                n_classes,
+                self.style_dim,
+                self.mean,
+                self.std,
             )
         if network.head is None and network.style is None:
             raise InputError(
@@ -300,7 +308,8 @@ class BaseAutoencoder(
         return settings
 
     def _batch_size(self, n_images: int) -> int:
-        return max(2, min(self.batch_size, -(-n_images // SMALLEST_BATCH_COUNT)))
+        enough = max(LEAST_BATCH, -(-n_images // SMALLEST_BATCH_COUNT))
+        return max(2, min(self.batch_size, enough))
 
     def _epochs(self, n_images: int, default: int | None = None) -> int:
         """Return the epochs asked for, or enough of them for small data to learn from."""
@@ -490,8 +499,8 @@ class BaseAutoencoder(
 
     def _measure_style(self, data: Data) -> None:
         """Remember the width of the style, which a network may set by itself."""
-        _, encoded = next(self._outputs(Data(data.inputs[:2], data.low, data.high)))
-        self.style_width_ = 0 if encoded.style is None else encoded.style.shape[1]
+        (style,) = self._collected(Data(data.inputs[:2], data.low, data.high), style_part)
+        self.style_width_ = style.shape[1]
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the mean reconstruction error, so that larger is better."""
@@ -592,6 +601,11 @@ def reconstruction_part(outputs: Outputs, encoded: Encoded) -> Tensor:
     """Return the decoder's images."""
     assert outputs.reconstruction is not None  # noqa: S101 - it was asked for
     return outputs.reconstruction
+
+
+def style_part(outputs: Outputs, encoded: Encoded) -> Tensor:
+    """Return the style, of width 0 where there is none."""
+    return encoded.features[:, :0] if encoded.style is None else encoded.style
 
 
 def error_part(outputs: Outputs, encoded: Encoded) -> Tensor:

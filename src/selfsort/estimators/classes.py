@@ -13,7 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from selfsort.errors import ClassCollapseWarning, InputError, NotFiniteError, collapse_sentence
-from selfsort.estimators.base import BaseAutoencoder, check_arguments, error_part, threads
+from selfsort.estimators.base import (
+    BaseAutoencoder,
+    check_arguments,
+    error_part,
+    style_part,
+    threads,
+)
 from selfsort.estimators.doubt import N_QUANTILES, OutlierScale, compact, suggested
 from selfsort.networks import Encoded
 from selfsort.objectives import Outputs
@@ -33,15 +39,21 @@ class BaseClasses(BaseAutoencoder):
         "information_weight": [Interval(Real, 0, None, closed="left")],
     }
     _default_epochs: ClassVar[int] = 12
-    _least_steps: ClassVar[int] = 900
+    _least_steps: ClassVar[int] = 1200
 
     # ---- learning -----------------------------------------------------------------------
 
     def _sort(
-        self, data: Data, n_classes: int, labels: np.ndarray | None, *, choose: bool = False
+        self,
+        data: Data,
+        n_classes: int,
+        labels: np.ndarray | None,
+        *,
+        n_epochs: int,
+        choose: bool = False,
     ) -> Sorting:
         """Learn the classes by stages, then style and decoder for the learned codes."""
-        epochs = split_epochs(self._epochs(len(data)))
+        epochs = split_epochs(n_epochs)
         sorting = Sorting(
             self.model_,
             data,
@@ -58,13 +70,13 @@ class BaseClasses(BaseAutoencoder):
             generator=self._generator,
         )
         sorting.run()
-        self._train(
-            "decoder",
-            {self.reconstruction: 1.0},
-            Feed(data),
-            self._settings(len(data), phases=[("style+decoder", epochs["decoder"])]),
-        )
+        self._learn_decoder(data, epochs["decoder"])
         return sorting
+
+    def _learn_decoder(self, data: Data, n_epochs: int) -> None:
+        """Learn style and decoder for the codes as they are."""
+        settings = self._settings(len(data), phases=[("style+decoder", n_epochs)])
+        self._train("decoder", {self.reconstruction: 1.0}, Feed(data), settings)
 
     def _renew(self, n_classes: int) -> None:
         """Give the model a fresh class head and decoder for that many classes."""
@@ -296,11 +308,6 @@ def probability_part(outputs: Outputs, encoded: Encoded) -> Tensor:
     assert outputs.logits is not None  # noqa: S101
     # No more digits than the logits have: those differ in the last ones with the batch size.
     return torch.softmax(outputs.logits.double(), dim=1).float()
-
-
-def style_part(outputs: Outputs, encoded: Encoded) -> Tensor:
-    """Return the style, of width 0 where there is none."""
-    return encoded.features[:, :0] if encoded.style is None else encoded.style
 
 
 def features_part(outputs: Outputs, encoded: Encoded) -> Tensor:

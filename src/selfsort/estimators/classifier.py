@@ -22,16 +22,24 @@ FEW = 0.5
 """Below this share of labelled images the classes are learned by stages, as without labels."""
 
 
-DIRECT_EPOCHS = 8
-"""Epochs of the one fit, unless small data needs more."""
+STAGED_EPOCHS = 24
+"""Epochs where few have labels: labels that somebody made are worth twice the time."""
+DIRECT_EPOCHS = 48
+"""Epochs where most have labels, unless small data needs more."""
+CLASSES_SHARE = 0.5
+"""Of those, where the style can be learned apart: the rest is for style and decoder."""
+LONG_AVERAGE = 0.998
+"""Decay of the averaged weights, at each of many steps."""
 
 
 class AutoencoderClassifier(ClassifierMixin, BaseClasses):
     """Learn classes from some or all labels, and what each class looks like.
 
     Where at least half of the images have labels, one fit on the weighted sum of cross-entropy,
-    reconstruction and information does it; where fewer have, the stages of `AutoencoderClusterer`
-    with the labels spread over neighbouring images in place of the grouping.
+    reconstruction and information does it. A network whose style has convolutions of its own, as
+    the default one, learns the classes first, then style and decoder (unless `phases` says what
+    trains when). Where fewer have labels, the stages of `AutoencoderClusterer` do it, with the
+    labels spread over neighbouring images in place of the grouping.
 
     Parameters
     ----------
@@ -40,7 +48,7 @@ class AutoencoderClassifier(ClassifierMixin, BaseClasses):
     classification_weight : float, default=1.0
         Multiplier of the cross-entropy on the labelled images, in nats.
     reconstruction_weight : float, default=1.0
-        Multiplier of the reconstruction term.
+        Multiplier of the reconstruction term. With 0, no decoder is learned.
     information_weight : float, default=0.0
         Multiplier of the information between an image and its transformed copy.
     bottleneck, network, style_dim, reconstruction, transform_strength, epochs, batch_size, \
@@ -52,6 +60,8 @@ device, n_threads, random_state
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
+    network_ : str
+        The network that was learned: the wider one where most images have labels.
     prototypes_ : ndarray of shape (n_classes, h, w), (n_classes, h, w, c) or (n_classes, p)
         The decoder's picture of each class.
     model_, history_, n_features_in_, n_epochs_, stopped_, stage_seconds_
@@ -143,16 +153,17 @@ device, n_threads, random_state
         self._validate_params()
         index = self._check_labels(y)
         n_classes = len(self.classes_)
-        with self._fitting(X, y, n_classes) as data:
+        most = bool(np.mean(index >= 0) >= FEW)
+        with self._fitting(X, y, n_classes, wide=most) as data:
             if len(index) != len(data):
                 raise InputError(
                     f"X has {len(data)} images but y has {len(index)} labels: they must go "
                     "together."
                 )
-            if np.mean(index >= 0) < FEW:
-                self._sort(data, n_classes, index)
-            else:
+            if most:
                 self._fit_direct(data, index)
+            else:
+                self._sort(data, n_classes, index, n_epochs=self._epochs(len(data), STAGED_EPOCHS))
             self._finish(data, n_classes)
         return self
 
@@ -190,17 +201,29 @@ device, n_threads, random_state
         return index
 
     def _fit_direct(self, data: Data, index: np.ndarray) -> None:
+        """Learn from labels that most images have."""
         targets = np.eye(len(self.classes_), dtype=np.float32)[index] * (index >= 0)[:, None]
         on_device = torch.from_numpy(targets.astype(np.float32)).to(self.device_)
         feed = Feed(data, self._transform(data), targets=on_device)
-        settings = self._settings(len(data), epochs=self._epochs(len(data), DIRECT_EPOCHS))
-        self._train("fit", self._weights(), feed, settings)
+        n_epochs = self._epochs(len(data), DIRECT_EPOCHS)
+        apart = self.model_.network.own_style and any(self._class_weights().values())
+        if self.phases is not None or not apart:
+            self._train("fit", self._weights(), feed, self._settings(len(data), epochs=n_epochs))
+            return
+        n_first = max(1, round(CLASSES_SHARE * n_epochs))
+        settings = self._settings(len(data), epochs=n_first, average=LONG_AVERAGE)
+        self._train("classes", self._class_weights(), feed, settings)
+        if self.reconstruction_weight:
+            self._learn_decoder(data, max(1, n_epochs - n_first))
 
-    def _weights(self) -> dict[str, float]:
-        return super()._weights() | {
+    def _class_weights(self) -> dict[str, float]:
+        return {
             "classification": self.classification_weight,
             "information": self.information_weight,
         }
+
+    def _weights(self) -> dict[str, float]:
+        return super()._weights() | self._class_weights()
 
     def predict(self, X: Any, abstain: float | None = None) -> np.ndarray:
         """Return the label of each image.

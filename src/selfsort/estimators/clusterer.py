@@ -166,7 +166,10 @@ n_threads, random_state
         self._drop("information_curve_", "natural_n_classes_")
         with self._fitting(X, y, self.n_classes_) as data:
             if self.method == "sort":
-                sorting = self._sort(data, self.n_classes_, labels=None, choose=choose)
+                n_epochs = self._epochs(len(data))
+                sorting = self._sort(
+                    data, self.n_classes_, labels=None, n_epochs=n_epochs, choose=choose
+                )
                 assert sorting.information is not None  # noqa: S101 - groups were found
                 self.n_classes_, self.natural_n_classes_ = sorting.n_classes, sorting.natural
                 self.information_curve_ = sorting.information[:CURVE_LENGTH]

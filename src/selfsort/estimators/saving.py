@@ -70,6 +70,7 @@ def save_estimator(estimator: BaseAutoencoder, folder: Path) -> None:
         input_layout=estimator.input_layout_,
         input_range=estimator.input_range_,
         n_features_in=estimator.n_features_in_,
+        network=estimator.network_,
         n_classes=0 if means is None else len(means),
         style_dim=estimator.style_width_,
         classes=None if classes is None else classes.tolist(),
@@ -189,6 +190,7 @@ def _set_attributes(estimator: Any, config: checkpoints.Config) -> None:
     estimator.input_layout_ = config.input_layout
     estimator.input_range_ = tuple(config.input_range)
     estimator.n_features_in_ = config.n_features_in
+    estimator.network_ = config.network
     estimator.history_ = []
     if config.classes is not None:
         estimator.classes_ = np.array(config.classes)

@@ -55,11 +55,14 @@ class Grouping:
         Mutual information in nats between the groups of neighbouring images.
     value : float
         What `group` maximises: that, less a part of the groups' entropy.
+    n_filled : int
+        How many groups are as large as they should be.
     """
 
     classes: IntArray
     information: float
     value: float
+    n_filled: int
 
 
 def joint_distribution(codes: torch.Tensor, neighbours: torch.Tensor) -> FloatArray:
@@ -290,7 +293,7 @@ def information_per_nat(joint: ArrayLike, n_classes: int) -> float:
     1.0
     """
     table = _checked_joint(joint)
-    found = _exchanged(table, agglomerate(table).cut(n_classes), n_classes, 0.0)
+    found = _exchanged(table, agglomerate(table).cut(n_classes), n_classes)
     mass = np.eye(n_classes)[found.classes].T @ table.sum(axis=1)
     entropy = -float(_entropy_term(mass).sum())
     return found.information / entropy if entropy > _SMALLEST_GAIN else 0.0
@@ -301,6 +304,7 @@ def group(
     n_classes: int,
     *,
     entropy_price: float = 0.0,
+    least_mass: float = 0.0,
     n_restarts: int = 20,
     random_state: int | np.random.Generator | None = None,
 ) -> Grouping:
@@ -325,6 +329,10 @@ def group(
         At least 1. With more groups than fine clusters in use, groups stay empty.
     entropy_price : float, default=0.0
         What a nat of the groups' entropy takes off the information, from 0 to 1.
+    least_mass : float, default=0.0
+        Share of the images that a group should hold, from 0 to 1 / n_classes: a price alone would
+        make a class of a few odd images that are far from all others, and join two classes for
+        it. A grouping with smaller groups is returned only if none was found without.
     n_restarts : int, default=20
         At least 0.
     random_state : int, numpy Generator or None
@@ -360,39 +368,46 @@ def group(
         raise InputError(f"n_restarts must be at least 0. Got {n_restarts}.")
     if not 0 <= entropy_price <= 1:
         raise InputError(f"entropy_price must be from 0 to 1. Got {entropy_price}.")
+    if not 0 <= least_mass <= 1 / n_classes:
+        raise InputError(
+            f"least_mass must be from 0 to 1 / n_classes, {1 / n_classes:.3g}. Got {least_mass}."
+        )
+    least_mass = max(least_mass, _SMALLEST_MASS)
     rng = np.random.default_rng(random_state)
     first = agglomerate(table, entropy_price).cut(n_classes)
     starts = [first, agglomerate(table).cut(n_classes)]
     for share in np.linspace(0, 1, n_restarts + 1)[1:]:
         drawn = rng.integers(n_classes, size=len(first))
         starts.append(np.where(rng.random(len(first)) < share, drawn, first))
-    found = [_exchanged(table, start, n_classes, entropy_price) for start in starts]
+    found = [_exchanged(table, start, n_classes, entropy_price, least_mass) for start in starts]
     # A price can make fewer groups worth more, but as many as were asked for are wanted.
-    best = max(found, key=lambda one: (_n_in_use(table, one.classes), one.value))
+    best = max(found, key=lambda one: (one.n_filled, one.value))
     return replace(best, classes=_largest_first(table, best.classes, n_classes))
 
 
 def _exchanged(
-    table: FloatArray, classes: IntArray, n_classes: int, entropy_price: float
+    table: FloatArray,
+    classes: IntArray,
+    n_classes: int,
+    entropy_price: float = 0.0,
+    least_mass: float = _SMALLEST_MASS,
 ) -> Grouping:
     classes = classes.copy()
     member = np.eye(n_classes)[classes]
     mass = table.sum(axis=1)
     while True:
         gain = _move_gain(table, member, classes, entropy_price)
-        alone = (member.T @ mass)[classes] - mass <= _SMALLEST_MASS
-        gain[alone & (mass > _SMALLEST_MASS)] = -np.inf  # no group is emptied
+        left = (member.T @ mass)[classes] - mass
+        gain[(left < least_mass) & (mass > _SMALLEST_MASS)] = -np.inf  # no group becomes too small
         cluster, target = np.unravel_index(int(gain.argmax()), gain.shape)
         if gain[cluster, target] <= _SMALLEST_GAIN:
             grouped = member.T @ table @ member
-            return Grouping(classes, _information(grouped), _value(grouped, entropy_price))
+            n_filled = int((grouped.sum(axis=1) >= least_mass).sum())
+            value = _value(grouped, entropy_price)
+            return Grouping(classes, _information(grouped), value, n_filled)
         member[cluster] = 0
         member[cluster, target] = 1
         classes[cluster] = target
-
-
-def _n_in_use(table: FloatArray, classes: IntArray) -> int:
-    return len(np.unique(classes[table.sum(axis=1) > _SMALLEST_MASS]))
 
 
 def _move_gain(
