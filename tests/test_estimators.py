@@ -177,9 +177,9 @@ class StopAt:
         return context.task_name == self.task and self.left == 0
 
 
-@pytest.mark.parametrize(("task", "n", "n_epochs"), [("epoch", 3, 3), ("steps", 6, 2)])
+@pytest.mark.parametrize(("task", "n", "n_epochs"), [("epoch", 3, 3), ("steps", 10, 2)])
 def test_a_callback_ends_the_fit(task, n, n_epochs):
-    # 200 images are 4 batches an epoch: step 6 is in the second epoch.
+    # 200 images are 8 batches an epoch: the tenth step is in the second epoch.
     autoencoder = make("Autoencoder", epochs=9).set_callbacks(StopAt(task, n)).fit(FEW)
     assert (autoencoder.n_epochs_, autoencoder.stopped_) == (n_epochs, True)
     assert [row["epoch"] for row in autoencoder.history_] == list(range(1, n_epochs + 1))

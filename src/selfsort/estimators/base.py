@@ -43,8 +43,9 @@ DOUBT = 0.9
 
 SMALLEST_BATCH_COUNT = 16
 """Batches are made smaller until an epoch has at least that many."""
-LEAST_BATCH = 50
-"""But not smaller than that: the information of a few images is mostly chance."""
+SMALL_BATCH = 50
+"""Where batches would be smaller than that, half as many: the information of a few images is
+mostly chance."""
 
 
 def resolve_device(device: str) -> torch.device:
@@ -308,7 +309,9 @@ class BaseAutoencoder(
         return settings
 
     def _batch_size(self, n_images: int) -> int:
-        enough = max(LEAST_BATCH, -(-n_images // SMALLEST_BATCH_COUNT))
+        enough = -(-n_images // SMALLEST_BATCH_COUNT)
+        if enough < SMALL_BATCH:
+            enough = min(SMALL_BATCH, -(-2 * n_images // SMALLEST_BATCH_COUNT))
         return max(2, min(self.batch_size, enough))
 
     def _epochs(self, n_images: int, default: int | None = None) -> int:
