@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 
 SMALLEST_SIDE = 8
 PARTS = ("encoder", "head", "style", "decoder")
-"""What can train or be frozen: encoder with neck, class head, style head, decoder."""
+"""What can train or be frozen: encoder with neck, class head, style, decoder."""
 
 
 class Encoded:
