@@ -389,8 +389,8 @@ PARTS: dict[str, list[tuple[str, Any]]] = {
     "nothing spreads": [("selfsort.sorting.ALPHA", 0.01)],
     "no erasing": [("selfsort.estimators.classes.ERASE", 0.0)],
     "no averaged weights": [("selfsort.sorting.AVERAGE", 0.0)],
-    "statistics of transformed images": [("selfsort.training.calibrate", nothing)],
-    "no second look": [("selfsort.estimators.base.DOUBT", 0.0)],
+    "statistics of transformed images": [("selfsort.training.loop.calibrate", nothing)],
+    "no second look": [("selfsort.estimators.outputs.DOUBT", 0.0)],
 }
 """What is removed from `none`: attributes to set before the fit, and their values."""
 

@@ -34,6 +34,8 @@ METHOD = (
     "bottlenecks",
     "grouping",
     "estimators/base",
+    "estimators/inputs",
+    "estimators/outputs",
     "estimators/classes",
 )
 """The modules and packages, below the source folder, that decide what any fit learns."""
@@ -234,12 +236,21 @@ def _source_files(source: Path, names: Iterable[str]) -> Iterator[Path]:
 def method_version(also: Iterable[str] = (), source: Path = SOURCE) -> str:
     """Return eight digits that change with the code of the method, not with its comments.
 
+    Nor with which file holds it: what counts is each definition, not where it stands.
+
     `also` names modules, below the source folder, that a row depends on beside the method.
 
     They belong to one minor version of Python: others write the same code as other trees.
     """
-    digest = hashlib.sha256()
+    dumped = []
     for path in _source_files(source, [*METHOD, *also]):
         tree = _WithoutTexts().visit(ast.parse(path.read_text(encoding="utf-8")))
-        digest.update(f"{path.relative_to(source)}\n{ast.dump(tree)}\n".encode())
-    return digest.hexdigest()[:8]
+        dumped += [ast.dump(node) for node in tree.body if not _is_import(node)]
+    return hashlib.sha256("\n".join(sorted(dumped)).encode()).hexdigest()[:8]
+
+
+def _is_import(node: ast.stmt) -> bool:
+    """Whether a statement only says where names come from, or which a package offers."""
+    if isinstance(node, ast.Assign):
+        return ast.unparse(node.targets[0]) == "__all__"
+    return isinstance(node, (ast.Import, ast.ImportFrom))

@@ -198,6 +198,9 @@ def test_the_version_changes_with_code_not_with_comments(tmp_path: Path) -> None
     assert common.method_version(source=tmp_path) == version
     (tmp_path / "sorting.py").write_text("N = 2\n")
     assert common.method_version(source=tmp_path) != version
+    (tmp_path / "sorting.py").write_text("import math\n")
+    (tmp_path / "training.py").write_text("__all__ = []\nN = 1\nN = 1\n")
+    assert common.method_version(source=tmp_path) == version, "moved"
     (tmp_path / "sorting.py").unlink()
     with pytest.raises(FileNotFoundError, match="neither a module nor a package"):
         common.method_version(source=tmp_path)

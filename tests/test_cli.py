@@ -162,17 +162,17 @@ ERRORS = {
     "no whole number": (
         "train digits --epochs many",
         "Invalid value for '--epochs': Input should be a valid integer, unable to parse string as "
-        "an integer. See 'selfsort train --help'.",
+        "an integer. Got 'many' instead. See 'selfsort train --help'.",
     ),
     "negative seed": (
         "train digits --seed -1",
-        "Invalid value for '--seed': Input should be greater than or equal to 0. See 'selfsort "
-        "train --help'.",
+        "Invalid value for '--seed': Input should be greater than or equal to 0. Got '-1' "
+        "instead. See 'selfsort train --help'.",
     ),
     "small size": (
         "train digits --size 4",
-        "Invalid value for '--size': Input should be greater than or equal to 8. See 'selfsort "
-        "train --help'.",
+        "Invalid value for '--size': Input should be greater than or equal to 8. Got '4' "
+        "instead. See 'selfsort train --help'.",
     ),
     "fewer labels than classes": (
         "train {small.npz} --labels 3 --out {new}",
@@ -326,23 +326,23 @@ ERRORS = {
     ),
     "predict with a probability above one": (
         "predict {run} {small.npz} --out {new} --abstain 1.5",
-        "Invalid value for '--abstain': Input should be less than or equal to 1. See 'selfsort "
-        "predict --help'.",
+        "Invalid value for '--abstain': Input should be less than or equal to 1. Got '1.5' "
+        "instead. See 'selfsort predict --help'.",
     ),
     "predict with a probability below zero": (
         "predict {run} {small.npz} --out {new} --abstain -0.1",
-        "Invalid value for '--abstain': Input should be greater than or equal to 0. See 'selfsort "
-        "predict --help'.",
+        "Invalid value for '--abstain': Input should be greater than or equal to 0. Got '-0.1' "
+        "instead. See 'selfsort predict --help'.",
     ),
     "predict with no probability": (
         "predict {run} {small.npz} --out {new} --abstain nan",
-        "Invalid value for '--abstain': Input should be less than or equal to 1. See 'selfsort "
-        "predict --help'.",
+        "Invalid value for '--abstain': Input should be less than or equal to 1. Got 'nan' "
+        "instead. See 'selfsort predict --help'.",
     ),
     "suggest no image": (
         "suggest {run} {small.npz} --out {new.csv} --n 0",
-        "Invalid value for '--n': Input should be greater than or equal to 1. See 'selfsort "
-        "suggest --help'.",
+        "Invalid value for '--n': Input should be greater than or equal to 1. Got '0' "
+        "instead. See 'selfsort suggest --help'.",
     ),
     "suggest more than there are": (
         "suggest {run} {small.npz} --out {new.csv} --n 61",

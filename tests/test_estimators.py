@@ -28,7 +28,7 @@ from selfsort import (
     NotFiniteError,
     SelfsortError,
 )
-from selfsort.estimators.base import second_look
+from selfsort.estimators.outputs import second_look
 from selfsort.networks import Network
 
 DIGITS = load_digits()
@@ -576,6 +576,15 @@ def test_thirty_labels():
     ]
 
 
+def test_the_decoder_learns_the_same_whether_logits_are_kept_or_worked_out_anew(monkeypatch):
+    kept = fitted("AutoencoderClassifier", epochs=4)
+    monkeypatch.setattr(Network, "decodes_apart", False)
+    anew = fitted("AutoencoderClassifier", epochs=4)
+    assert [row["stage"] for row in kept.history_][-1] == "decoder"
+    np.testing.assert_allclose(kept.prototypes_, anew.prototypes_, atol=1e-3)
+    np.testing.assert_allclose(kept.reconstruct(FEW), anew.reconstruct(FEW), atol=1e-2)
+
+
 @pytest.mark.parametrize("dtype", [None, object])
 def test_names_as_labels_with_a_marker(dtype):
     names = np.array(["zero", "one", "two"], dtype=dtype)[LABELS[:200] % 3]
@@ -844,7 +853,7 @@ def test_small_images_and_vectors_are_looked_at_once(shape):
 
 
 def test_estimators_without_transforms_look_once(monkeypatch):
-    monkeypatch.setattr("selfsort.estimators.base.DOUBT", 1.1)
+    monkeypatch.setattr("selfsort.estimators.outputs.DOUBT", 1.1)
     images = np.kron(IMAGES[:60], np.ones((2, 2)))  # 16x16: shifts by one pixel
     twice = fitted("AutoencoderClusterer", images)
     once = fitted("AutoencoderClusterer", images, transform_strength=0.0)

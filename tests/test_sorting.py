@@ -44,7 +44,7 @@ def make_sorting(
         transform=None,
         strong_transform=None,
         settings=lambda **changes: Settings(
-            **{"epochs": 1, "batch_size": 16, "learning_rate": 0.1, **changes}
+            **{"epochs": 1, "batch_size": 300, "learning_rate": 0.1, **changes}
         ),
         train=train,
         stage=lambda name: contextlib.nullcontext(),
@@ -245,7 +245,7 @@ def test_all_stages_run_in_order_with_what_they_need():
         assert feed.targets.shape == (60, K)
         # Images in doubt, whose targets are all 0, are not trained on.
         assert feed.index.tolist() == np.flatnonzero(feed.targets.sum(1)).tolist()
-        assert (settings.epochs, settings.average, settings.batch_size) == (epochs, 0.99, 8)
+        assert (settings.epochs, settings.average, settings.batch_size) == (epochs, 0.99, 256)
     assert stage.model.network.head.out_features == K
 
 
@@ -285,5 +285,5 @@ def test_descriptions_are_those_of_the_network_in_evaluation_mode():
     model = stage.model.eval()
     with torch.no_grad():
         encoded = model.network.encode(stage.data.batch(slice(None)))
-    np.testing.assert_allclose(codes, torch.softmax(encoded.logits, 1), atol=1e-6)
-    np.testing.assert_allclose(features, encoded.features, atol=1e-6)
+        np.testing.assert_allclose(codes, torch.softmax(encoded.logits, 1), atol=1e-6)
+        np.testing.assert_allclose(features, encoded.features, atol=1e-6)

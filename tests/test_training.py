@@ -15,7 +15,9 @@ from selfsort.bottlenecks import BOTTLENECKS, Gumbel, Softmax, make_bottleneck
 from selfsort.errors import InputError, NotFiniteError
 from selfsort.networks import PARTS, make_network
 from selfsort.objectives import Objective
-from selfsort.training import Data, Feed, Fit, Model, Settings
+from selfsort.training import Data, Feed, Fit, Model, Settings, loop
+from selfsort.training.data import batches
+from selfsort.training.settings import cosine, make_optimizer
 
 P, K, STYLE = 6, 3, 2
 
@@ -111,7 +113,7 @@ def test_views_are_transformed_by_the_generator():
     ],
 )
 def test_a_last_batch_of_one_image_joins_the_one_before(n, batch_size, sizes):
-    found = list(training.batches(torch.arange(n), batch_size))
+    found = list(batches(torch.arange(n), batch_size))
     assert [len(batch) for batch in found] == sizes
     assert torch.equal(torch.cat(found), torch.arange(n))
 
@@ -150,6 +152,33 @@ def test_what_is_not_asked_for_is_not_computed():
     assert without.reconstruction.shape == (4, P)
 
 
+def test_given_logits_spare_the_encoder():
+    network = make_network("convolutional", (1, 8, 8), K, STYLE)
+    model = Model(network, Softmax()).eval()
+    images = torch.rand(6, 1, 8, 8, generator=seeded())
+    with torch.no_grad():
+        expected = model(images)
+        network.encoder = None  # would raise if it was used
+        outputs = model(images, logits=expected.logits)
+    assert torch.equal(outputs.code, expected.code)
+    assert torch.equal(outputs.reconstruction, expected.reconstruction)
+
+
+def test_a_feed_gives_each_image_its_own_logits(monkeypatch):
+    fit = make_fit(epochs=1, learning_rate=0.0)
+    logits = torch.eye(K)[torch.arange(50) % K]
+    seen = []
+    bottleneck = fit.model.bottleneck.forward
+    monkeypatch.setattr(
+        fit.model.bottleneck,
+        "forward",
+        lambda given, *rest: seen.append(given) or bottleneck(given),
+    )
+    index = torch.tensor([3, 49, 7])
+    loop.terms_of(fit, Feed(tiny_data(), logits=logits), index, 0.0)
+    assert torch.equal(seen[0], logits[index])
+
+
 def test_the_decoder_reads_the_code_and_then_the_style():
     code, style = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]])
     assert training.latent_of(code, style).tolist() == [[1, 2, 3]]
@@ -161,14 +190,14 @@ def test_the_decoder_reads_the_code_and_then_the_style():
 
 
 def test_cosine_by_hand():
-    assert training.cosine(0.0) == 0
-    assert training.cosine(0.02) == pytest.approx(0.2)
-    assert training.cosine(0.1) == pytest.approx(1)
-    assert training.cosine(0.4) == pytest.approx(0.75)  # a third of the way: (1 + cos 60°) / 2
-    assert training.cosine(0.7) == pytest.approx(0.25)
-    assert training.cosine(1.0) == pytest.approx(0)
-    assert training.cosine(0.25, warm_up=0.5) == pytest.approx(0.5)
-    assert training.cosine(0.5, warm_up=0.0) == pytest.approx(0.5)
+    assert cosine(0.0) == 0
+    assert cosine(0.02) == pytest.approx(0.2)
+    assert cosine(0.1) == pytest.approx(1)
+    assert cosine(0.4) == pytest.approx(0.75)  # a third of the way: (1 + cos 60°) / 2
+    assert cosine(0.7) == pytest.approx(0.25)
+    assert cosine(1.0) == pytest.approx(0)
+    assert cosine(0.25, warm_up=0.5) == pytest.approx(0.5)
+    assert cosine(0.5, warm_up=0.0) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("name", sorted(training.SCHEDULES))
@@ -196,7 +225,7 @@ def test_the_schedule_and_the_bottleneck_see_progress_rise_evenly(monkeypatch):
 @pytest.mark.parametrize("name", sorted(training.OPTIMIZERS))
 def test_every_optimizer_holds_every_weight_once_and_learns(name):
     fit = make_fit(optimizer=name, momentum=0.5, weight_decay=1e-5, epochs=15, learning_rate=0.02)
-    optimizer = training.make_optimizer(fit.model.network, fit.settings)
+    optimizer = make_optimizer(fit.model.network, fit.settings)
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in fit.model.network.parameters())
     history = training.fit(fit, Feed(tiny_data()))
@@ -205,7 +234,7 @@ def test_every_optimizer_holds_every_weight_once_and_learns(name):
 
 def test_adamw_decays_matrices_only():
     fit = make_fit(weight_decay=0.3)
-    optimizer = training.make_optimizer(fit.model.network, fit.settings)
+    optimizer = make_optimizer(fit.model.network, fit.settings)
     for group in optimizer.param_groups:
         for weight in group["params"]:
             assert group["weight_decay"] == (0.3 if weight.ndim >= 2 else 0.0)
@@ -214,14 +243,14 @@ def test_adamw_decays_matrices_only():
 
 def test_sgd_has_its_momentum_and_decays_all():
     settings = make_fit(optimizer="sgd", momentum=0.5, weight_decay=0.1).settings
-    (group,) = training.make_optimizer(make_fit().model.network, settings).param_groups
+    (group,) = make_optimizer(make_fit().model.network, settings).param_groups
     assert (group["momentum"], group["weight_decay"], group["lr"]) == (0.5, 0.1, 1e-2)
 
 
 def test_an_optimizer_that_is_not_known():
     fit = make_fit(optimizer="adm")
     with pytest.raises(InputError) as error:
-        training.make_optimizer(fit.model.network, fit.settings)
+        make_optimizer(fit.model.network, fit.settings)
     assert str(error.value) == (
         "There is no optimizer named 'adm'. Did you mean 'adam'? "
         "Known optimizers: adam, adamw, sgd."
@@ -243,8 +272,8 @@ def test_a_step_moves_along_the_gradient_of_the_weighted_mean():
     parameters = list(fit.model.parameters())
     gradients = torch.autograd.grad(0.5 * mse + 2 * entropy, parameters)
     expected = [p.detach() - 0.1 * g for p, g in zip(parameters, gradients, strict=True)]
-    optimizer = training.make_optimizer(fit.model.network, fit.settings)
-    means = training.train_step(fit, feed, index, optimizer, 0.5)
+    optimizer = make_optimizer(fit.model.network, fit.settings)
+    means = loop.train_step(fit, feed, index, optimizer, 0.5)
     assert means["mse"] == pytest.approx(mse.item(), rel=1e-5)
     assert means["classification"] == pytest.approx(entropy.item(), rel=1e-5)
     for found, wanted in zip(parameters, expected, strict=True):
@@ -257,8 +286,8 @@ def test_a_step_moves_along_the_gradient_of_the_weighted_mean():
 def test_the_epoch_means_weigh_every_image_alike():
     fit = make_fit(epochs=1, batch_size=16, learning_rate=0.0)
     means: list[float] = []
-    sizes = [len(b) for b in training.batches(torch.arange(50), 16)]
-    step = training.train_step
+    sizes = [len(b) for b in batches(torch.arange(50), 16)]
+    step = loop.train_step
 
     def watched(*arguments):
         found = step(*arguments)
@@ -266,7 +295,7 @@ def test_the_epoch_means_weigh_every_image_alike():
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train_step", watched)
+        patch.setattr(loop, "train_step", watched)
         (row,) = training.fit(fit, Feed(tiny_data(50)))
     assert sizes == [16, 16, 16, 2]
     assert row["mse"] == pytest.approx(np.average(means, weights=sizes))
@@ -459,7 +488,7 @@ def test_normalisations_are_measured_on_images_without_transform():
 
 
 def test_without_a_transform_or_with_a_frozen_encoder_normalisations_are_left_alone(monkeypatch):
-    monkeypatch.setattr(training, "calibrate", None)
+    monkeypatch.setattr(loop, "calibrate", None)
     training.fit(make_fit(epochs=1), Feed(tiny_data()))
     frozen = make_fit(phases=[("decoder", 1)])
     training.fit(frozen, Feed(tiny_data(), lambda images, generator: images))

@@ -355,15 +355,22 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
+def _usage_message(error: Any) -> str:
+    """Return what was wrong with the command line, and the value that was given, if it was one."""
+    message = error.format_message()
+    full_stop = "" if message.endswith((".", "?", "!")) else "."
+    details = getattr(error.__cause__, "errors", None)  # pydantic's, where it read the value
+    given = f" Got '{details()[0]['input']}' instead." if details else ""
+    return f"{message}{full_stop}{given}"
+
+
 def main() -> None:
     """Run the command line; every error a person can cause is one line."""
     try:
         code = app(prog_name="selfsort", standalone_mode=False)
     except USAGE_ERROR as error:
         path = error.ctx.command_path if error.ctx else "selfsort"
-        message = error.format_message()
-        full_stop = "" if message.endswith((".", "?", "!")) else "."
-        _fail(f"{message}{full_stop} See '{path} --help'.", 2)
+        _fail(f"{_usage_message(error)} See '{path} --help'.", 2)
     except NotFiniteError as error:
         _fail(str(error), 1)
     except SelfsortError as error:

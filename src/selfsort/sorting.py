@@ -30,7 +30,7 @@ from selfsort import grouping
 from selfsort.augment import Transform
 from selfsort.networks import Heads
 from selfsort.scores import match_classes
-from selfsort.training import Data, Feed, Model, Settings, autocast
+from selfsort.training import Data, Feed, Model, Settings, autocast, with_small_batches
 
 N_HEADS = 5
 """On one trunk some heads get stuck with two classes in one cluster; the best of five did not."""
@@ -56,8 +56,6 @@ AVERAGE = 0.99
 """Decay of the averaged weights, at each step."""
 FIRST_VOTE, SECOND_VOTE = 1.0, 0.9
 """Share of its neighbours, by pixels and by features, with which an image in no doubt agrees."""
-LARGEST_BATCH = 256
-"""In self-training: half of what the information needs, for twice the steps."""
 ROUNDING = 1e-6
 LEAST_SHARE = 0.6
 DESCRIBE_BATCH = 1000
@@ -308,8 +306,7 @@ class Sorting:
         # Of pure noise hardly anything is certain, and a batch of one image cannot be normalised.
         enough = index if len(index) > 1 else None
         feed = Feed(self.data, self.strong_transform, targets=targets, index=enough)
-        batch_size = min(self.settings().batch_size, LARGEST_BATCH)
-        settings = self.settings(epochs=self.epochs[name], average=AVERAGE, batch_size=batch_size)
+        settings = with_small_batches(self.settings(epochs=self.epochs[name], average=AVERAGE))
         return self.train(name, {"classification": 1.0}, feed, settings)
 
 

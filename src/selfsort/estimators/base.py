@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,124 +15,35 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.callback import CallbackContext, CallbackSupportMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import (
-    Interval,
-    StrOptions,
-    validate_parameter_constraints,
-)
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
-from torch import Tensor
-from torch.nn import functional as F
 
 from selfsort import training
 from selfsort.augment import Transform, make_transform
 from selfsort.bottlenecks import make_bottleneck
 from selfsort.errors import InputError
+from selfsort.estimators.inputs import at_least_rows, layout_of, range_of, shape_of, written
+from selfsort.estimators.outputs import (
+    Part,
+    error_part,
+    latent_part,
+    reconstruction_part,
+    second_look,
+    style_part,
+)
+from selfsort.estimators.reporting import CallbackBridge
+from selfsort.estimators.resources import resolve_device, threads
 from selfsort.images import as_images
-from selfsort.networks import Encoded, Network, make_network, resolve_network
+from selfsort.networks import Encoded, make_network, resolve_network
 from selfsort.objectives import RECONSTRUCTION_TERMS, Objective, Outputs
 from selfsort.training import Data, Feed, Fit, Model, Row, Settings
 
 PREDICT_BATCH = 1000
-REPORTS_PER_EPOCH = 50
-"""How often an epoch tells its callbacks: a live bar, and Ctrl-C within 2 % of an epoch."""
-
-DOUBT = 0.9
-"""Images whose largest probability is below that are looked at again."""
-
 SMALLEST_BATCH_COUNT = 16
 """Batches are made smaller until an epoch has at least that many."""
 SMALL_BATCH = 50
 """Where batches would be smaller than that, half as many: the information of a few images is
 mostly chance."""
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return the device of that name; ``"auto"`` is a GPU when there is one.
-
-    Examples
-    --------
-    >>> resolve_device("cpu")
-    device(type='cpu')
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"The device '{device}' cannot be used here ({reason}). Use 'auto' or 'cpu'."
-        ) from error
-    return resolved
-
-
-@contextlib.contextmanager
-def threads(n_threads: int | None) -> Iterator[None]:
-    """Run with that many threads, then go back to as many as before."""
-    before = torch.get_num_threads()
-    if n_threads is not None:
-        torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def second_look(network: Network, images: Tensor, logits: Tensor) -> Tensor:
-    """Return logits in which images in doubt were looked at again, shifted to four corners.
-
-    The probabilities of an image and its shifted copies are averaged. A network that has learned
-    not to mind shifts still minds them near the border of two classes.
-
-    Parameters
-    ----------
-    network : Network
-    images : Tensor of shape (n, channels, h, w) or (n, p)
-        Vectors, and images too small for a shift of a 28th of their side, stay as they are.
-    logits : Tensor of shape (n, n_classes)
-        What the network said of the images.
-
-    References
-    ----------
-    Krizhevsky, Sutskever, Hinton (2012), section 4.1: predictions averaged over shifted crops.
-    """
-    shift = round(max(images.shape[2:]) / 28) if images.ndim == 4 else 0
-    probabilities = torch.softmax(logits, dim=1)
-    doubtful = (probabilities.max(dim=1).values < DOUBT).nonzero()[:, 0]
-    if not shift or not len(doubtful):
-        return logits
-    height, width = images.shape[2:]
-    padded = F.pad(images[doubtful], (shift, shift, shift, shift), mode="replicate")
-    views = [
-        padded[:, :, top : top + height, left : left + width]
-        for top, left in itertools.product((0, 2 * shift), repeat=2)
-    ]
-    total = probabilities[doubtful]
-    for view in views:
-        again = network.encode(view).logits
-        assert again is not None  # noqa: S101 - it gave logits before
-        total = total + torch.softmax(again, dim=1)
-    mean = (total / 5).clamp_min(torch.finfo(total.dtype).tiny)
-    return logits.index_copy(0, doubtful, mean.log())
-
-
-def check_arguments(caller: str, limits: Mapping[str, list[Any]], **values: Any) -> None:
-    """Raise scikit-learn's sentence where an argument of a method is out of its limits.
-
-    Examples
-    --------
-    >>> check_arguments("suggest", {"n_images": [Interval(Integral, 1, None, closed="left")]},
-    ...                 n_images=0)
-    Traceback (most recent call last):
-    selfsort.errors.InputError: The 'n_images' parameter of suggest must be an int in the range \
-[1, inf). Got 0 instead.
-    """
-    try:
-        validate_parameter_constraints(limits, values, caller_name=caller)
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 class BaseAutoencoder(
@@ -170,23 +80,23 @@ class BaseAutoencoder(
 
     def _check_inputs(self, X: Any, *, reset: bool) -> np.ndarray:
         """Return inputs ``(n, channels, height, width)`` or ``(n, p)``, remembering the shape."""
-        if len(_shape_of(X)) == 2:
+        if len(shape_of(X)) == 2:
             shape = self.image_shape if reset else self._flat_image_shape()
             flat = self._check_flat(X, reset=reset)
             inputs = as_images(flat, image_shape=None if shape is None else tuple(shape))
         else:
-            inputs = as_images(_at_least_rows(X))
+            inputs = as_images(at_least_rows(X))
             if reset:
                 self.n_features_in_ = int(np.prod(inputs.shape[1:]))
                 self._drop("feature_names_in_")
         if reset:
             self.input_shape_ = tuple(int(side) for side in inputs.shape[1:])
-            self.input_layout_ = _layout_of(X)
-            self.input_range_ = _range_of(inputs)
+            self.input_layout_ = layout_of(X)
+            self.input_range_ = range_of(inputs)
         elif inputs.shape[1:] != self.input_shape_:
             raise InputError(
-                f"X has inputs of shape {_written(inputs.shape[1:])}, but {type(self).__name__} "
-                f"was fitted on {_written(self.input_shape_)}: resize them first."
+                f"X has inputs of shape {written(inputs.shape[1:])}, but {type(self).__name__} "
+                f"was fitted on {written(self.input_shape_)}: resize them first."
             )
         return inputs
 
@@ -196,7 +106,7 @@ class BaseAutoencoder(
             return validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)
         except ValueError as error:
             hint = ""
-            if not reset and _shape_of(X) == self.input_shape_[-2:]:
+            if not reset and shape_of(X) == self.input_shape_[-2:]:
                 hint = " Give a single image as X[None]."
             raise InputError(f"{error}{hint}") from error
 
@@ -350,7 +260,7 @@ class BaseAutoencoder(
             # A stage of information alone learns fine clusters: no class can be predicted yet.
             usable = set(weights) != {"information"}
             n_epochs = len(training.parts_by_epoch(settings))
-            bridge = _CallbackBridge(self, context, name, n_epochs, usable)
+            bridge = CallbackBridge(self, context, name, n_epochs, usable)
             fit = Fit(
                 self.model_,
                 Objective(weights),
@@ -445,11 +355,11 @@ class BaseAutoencoder(
         return self._to_layout(torch.cat(parts).cpu().numpy())
 
     def _check_latent(self, X: Any) -> np.ndarray:
-        shape = _shape_of(X)
+        shape = shape_of(X)
         if len(shape) != 2 or shape[1] not in self._latent_widths():
             widths = " or ".join(str(width) for width in self._latent_widths())
             raise InputError(
-                f"X must be of shape (n, {widths}) to be decoded, got {_written(shape)}."
+                f"X must be of shape (n, {widths}) to be decoded, got {written(shape)}."
             )
         try:
             latent = check_array(X, dtype=np.float32, ensure_all_finite=False)
@@ -534,122 +444,3 @@ class BaseAutoencoder(
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.non_deterministic = False
         return tags
-
-
-class _CallbackBridge:
-    """Tell scikit-learn's callbacks of a training stage's epochs and steps.
-
-    The end of an epoch comes with X, y and an estimator that can predict, where the stage gives
-    one, and without metadata, which scikit-learn's ScoringMonitor would pass to its scorer. The
-    epoch's row is the last one of the estimator's ``history_``.
-    """
-
-    def __init__(
-        self,
-        estimator: BaseAutoencoder,
-        stage: CallbackContext,
-        name: str,
-        n_epochs: int,
-        usable: bool,
-    ) -> None:
-        self.estimator = estimator
-        self.stage = stage
-        self.name = name
-        self.n_epochs = n_epochs
-        self.usable = usable
-        self.epoch: CallbackContext | None = None
-
-    def _begin_epoch(self) -> CallbackContext:
-        epoch = self.stage.subcontext(task_name="epoch", max_subtasks=REPORTS_PER_EPOCH + 1)
-        metadata = {"stage": self.name, "n_epochs": self.n_epochs}
-        epoch.call_on_fit_task_begin(estimator=self.estimator, metadata=metadata)
-        return epoch
-
-    def on_step(self, step: int, n_steps: int) -> bool:
-        """Report about every fiftieth part of an epoch; return whether to stop."""
-        if self.epoch is None:
-            self.epoch = self._begin_epoch()
-        every = -(-n_steps // REPORTS_PER_EPOCH)
-        if step % every:
-            return False
-        leaf = self.epoch.subcontext(task_name="steps")
-        metadata = {"stage": self.name, "step": step, "n_steps": n_steps}
-        leaf.call_on_fit_task_begin(estimator=self.estimator, metadata=metadata)
-        return leaf.call_on_fit_task_end(estimator=self.estimator, metadata=metadata)
-
-    def on_epoch(self, row: Row) -> bool:
-        """Record the row and report it; return whether to stop."""
-        self.estimator._record(row)
-        if self.epoch is None:
-            self.epoch = self._begin_epoch()
-        stop = self.epoch.call_on_fit_task_end(
-            estimator=self.estimator,
-            **self.estimator._given,
-            reconstruction_attributes=self.estimator._fitted_attributes if self.usable else None,
-        )
-        self.epoch = None
-        return stop
-
-
-Part = Callable[[Outputs, Encoded], Tensor]
-"""One row an image, of what the network says of a batch."""
-
-
-def latent_part(outputs: Outputs, encoded: Encoded) -> Tensor:
-    """Return what the decoder reads: the code, then the style."""
-    return training.latent_of(outputs.code, encoded.style)
-
-
-def reconstruction_part(outputs: Outputs, encoded: Encoded) -> Tensor:
-    """Return the decoder's images."""
-    assert outputs.reconstruction is not None  # noqa: S101 - it was asked for
-    return outputs.reconstruction
-
-
-def style_part(outputs: Outputs, encoded: Encoded) -> Tensor:
-    """Return the style, of width 0 where there is none."""
-    return encoded.features[:, :0] if encoded.style is None else encoded.style
-
-
-def error_part(outputs: Outputs, encoded: Encoded) -> Tensor:
-    """Return each image's mean squared error per pixel, pixels in [0, 1]."""
-    difference = reconstruction_part(outputs, encoded).clamp(0, 1) - outputs.images
-    return difference.square().flatten(1).mean(1)
-
-
-def _shape_of(X: Any) -> tuple[int, ...]:
-    shape = getattr(X, "shape", None)
-    if shape is not None:
-        return tuple(shape)
-    try:
-        return np.asarray(X).shape
-    except ValueError:  # rows of different lengths: the check of flat rows says so
-        return (len(X), 0)
-
-
-def _at_least_rows(X: Any) -> Any:
-    shape = _shape_of(X)
-    if len(shape) < 2:
-        raise InputError(
-            f"X has shape {_written(shape)}: give (n, height, width), or flat rows. Reshape your "
-            "data with X.reshape(1, -1) if it is a single row."
-        )
-    return X
-
-
-def _layout_of(X: Any) -> str:
-    return {3: "nhw", 4: "nhwc"}.get(len(_shape_of(X)), "flat")
-
-
-def _range_of(inputs: np.ndarray) -> tuple[float, float]:
-    """Return the values that become 0 and 1: fixed for uint8 and for floats within [0, 1]."""
-    if inputs.dtype == np.uint8:
-        return 0.0, 255.0
-    low, high = float(inputs.min()), float(inputs.max())
-    if low >= 0.0 and high <= 1.0:
-        return 0.0, 1.0
-    return (low, high) if high > low else (low, low + 1.0)
-
-
-def _written(shape: Sequence[int]) -> str:
-    return "(" + ", ".join(str(side) for side in shape) + ")"

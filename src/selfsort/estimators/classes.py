@@ -13,18 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from selfsort.errors import ClassCollapseWarning, InputError, NotFiniteError, collapse_sentence
-from selfsort.estimators.base import (
-    BaseAutoencoder,
-    check_arguments,
-    error_part,
-    style_part,
-    threads,
-)
+from selfsort.estimators.base import PREDICT_BATCH, BaseAutoencoder
 from selfsort.estimators.doubt import N_QUANTILES, OutlierScale, compact, suggested
+from selfsort.estimators.outputs import error_part, style_part
+from selfsort.estimators.resources import check_arguments, threads
 from selfsort.networks import Encoded
 from selfsort.objectives import Outputs
 from selfsort.sorting import Sorting, split_epochs
-from selfsort.training import Data, Feed
+from selfsort.training import Data, Feed, autocast, with_small_batches
 
 ERASE = 0.5
 """Share of the images of which self-training erases a rectangle."""
@@ -75,8 +71,20 @@ class BaseClasses(BaseAutoencoder):
 
     def _learn_decoder(self, data: Data, n_epochs: int) -> None:
         """Learn style and decoder for the codes as they are."""
-        settings = self._settings(len(data), phases=[("style+decoder", n_epochs)])
-        self._train("decoder", {self.reconstruction: 1.0}, Feed(data), settings)
+        if self.stopped_:
+            return
+        phases = [("style+decoder", n_epochs)]
+        settings = with_small_batches(self._settings(len(data), phases=phases))
+        feed = Feed(data, logits=self._logits(data) if self.model_.network.decodes_apart else None)
+        self._train("decoder", {self.reconstruction: 1.0}, feed, settings)
+
+    def _logits(self, data: Data) -> torch.Tensor:
+        """Return the logits ``(n, n_classes)`` of images, as a stage of training sees them."""
+        model, enabled = self.model_.eval(), self._settings(len(data)).autocast
+        with torch.inference_mode(), autocast(data.inputs.device, enabled):
+            batches = torch.arange(len(data), device=data.inputs.device).split(PREDICT_BATCH)
+            parts = [model.network.encode(data.batch(index)).logits for index in batches]
+        return torch.cat([part for part in parts if part is not None]).clone()
 
     def _renew(self, n_classes: int) -> None:
         """Give the model a fresh class head and decoder for that many classes."""

@@ -16,7 +16,7 @@ from sklearn.utils.validation import column_or_1d
 
 from selfsort.errors import InputError
 from selfsort.estimators.classes import BaseClasses
-from selfsort.training import Data, Feed
+from selfsort.training import Data, Feed, with_small_batches
 
 FEW = 0.5
 """Below this share of labelled images the classes are learned by stages, as without labels."""
@@ -24,9 +24,9 @@ FEW = 0.5
 
 STAGED_EPOCHS = 24
 """Epochs where few have labels: labels that somebody made are worth twice the time."""
-DIRECT_EPOCHS = 48
+DIRECT_EPOCHS = 42
 """Epochs where most have labels, unless small data needs more."""
-CLASSES_SHARE = 0.5
+CLASSES_SHARE = 4 / 7
 """Of those, where the style can be learned apart: the rest is for style and decoder."""
 LONG_AVERAGE = 0.998
 """Decay of the averaged weights, at each of many steps."""
@@ -212,6 +212,8 @@ device, n_threads, random_state
             return
         n_first = max(1, round(CLASSES_SHARE * n_epochs))
         settings = self._settings(len(data), epochs=n_first, average=LONG_AVERAGE)
+        if not self.information_weight:
+            settings = with_small_batches(settings)
         self._train("classes", self._class_weights(), feed, settings)
         if self.reconstruction_weight:
             self._learn_decoder(data, max(1, n_epochs - n_first))

@@ -66,8 +66,9 @@ n_threads, random_state
 
     Notes
     -----
-    Nothing is chosen by labels. Images and classes are assumed to be of comparable number in
-    each class, for the information between neighbours favours balanced classes.
+    Nothing is chosen by labels. With "sort", classes may differ in size about ten times; each is
+    to hold at least 100 images, or half of the mean size where that is less. "direct" favours
+    classes of one size.
 
     References
     ----------

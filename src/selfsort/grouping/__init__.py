@@ -5,16 +5,9 @@ neighbouring images: the grouping that keeps the most mutual information between
 neighbours is the best one. The same graph serves votes and label spreading.
 """
 
-from selfsort.grouping.information import (
-    Agglomeration,
-    Grouping,
-    agglomerate,
-    choose_n_groups,
-    group,
-    information_per_nat,
-    joint_distribution,
-    mutual_information,
-)
+from selfsort.grouping.agglomeration import Agglomeration, agglomerate, choose_n_groups
+from selfsort.grouping.exchange import Grouping, group, information_per_nat
+from selfsort.grouping.information import joint_distribution, mutual_information
 from selfsort.grouping.neighbours import nearest_neighbours
 from selfsort.grouping.pixels import pixel_features
 from selfsort.grouping.tangents import rank_by_tangents

@@ -1,0 +1,62 @@
+"""Devices, threads, and arguments of methods."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from sklearn.utils._param_validation import validate_parameter_constraints
+
+from selfsort.errors import InputError
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device of that name; ``"auto"`` is a GPU when there is one.
+
+    Examples
+    --------
+    >>> resolve_device("cpu")
+    device(type='cpu')
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"The device '{device}' cannot be used here ({reason}). Use 'auto' or 'cpu'."
+        ) from error
+    return resolved
+
+
+@contextlib.contextmanager
+def threads(n_threads: int | None) -> Iterator[None]:
+    """Run with that many threads, then go back to as many as before."""
+    before = torch.get_num_threads()
+    if n_threads is not None:
+        torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def check_arguments(caller: str, limits: Mapping[str, list[Any]], **values: Any) -> None:
+    """Raise scikit-learn's sentence where an argument of a method is out of its limits.
+
+    Examples
+    --------
+    >>> check_arguments("suggest", {"n_images": [Interval(Integral, 1, None, closed="left")]},
+    ...                 n_images=0)
+    Traceback (most recent call last):
+    selfsort.errors.InputError: The 'n_images' parameter of suggest must be an int in the range \
+[1, inf). Got 0 instead.
+    """
+    try:
+        validate_parameter_constraints(limits, values, caller_name=caller)
+    except ValueError as error:
+        raise InputError(str(error)) from error

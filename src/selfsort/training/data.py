@@ -1,0 +1,97 @@
+"""What a fit learns from: inputs, and the batches drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selfsort.augment import Transform
+
+
+@dataclass
+class Data:
+    """Inputs on the device they are used on, as they were given.
+
+    Parameters
+    ----------
+    inputs : Tensor of shape (n, ...), uint8 or float32
+    low, high : float
+        The range that becomes [0, 1], ``low < high``.
+    """
+
+    inputs: Tensor
+    low: float = 0.0
+    high: float = 255.0
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def batch(self, index: Tensor | slice) -> Tensor:
+        """Return some inputs as float32, `low` and `high` becoming 0 and 1."""
+        values = self.inputs[index].float()
+        if self.low:
+            values = values - self.low
+        return values / (self.high - self.low)
+
+
+@dataclass
+class Feed:
+    """What a fit draws its batches from.
+
+    Parameters
+    ----------
+    data : Data
+    transform : Transform or None
+        Applied to every image and partner.
+    neighbours : LongTensor of shape (n, k) or None
+        Partners are drawn from an image's row; None: the partner is the image itself.
+    targets : Tensor of shape (n, n_classes) or None
+        Label distributions; a row of zeros where there is no label.
+    logits : Tensor of shape (n, n_classes) or None
+        What the class head says of each image, where it does not learn; None: worked out anew.
+    index : LongTensor or None
+        The images to draw from; None: all.
+    """
+
+    data: Data
+    transform: Transform | None = None
+    neighbours: Tensor | None = None
+    targets: Tensor | None = None
+    logits: Tensor | None = None
+    index: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.data) if self.index is None else len(self.index)
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """Return the images of one epoch in random order."""
+        order = torch.randperm(len(self), generator=generator)
+        return order if self.index is None else self.index[order]
+
+    def view(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """Return (transformed) images."""
+        images = self.data.batch(index.to(self.data.inputs.device))
+        return images if self.transform is None else self.transform(images, generator)
+
+    def partner_of(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """Return one partner's index per image."""
+        if self.neighbours is None:
+            return index
+        column = torch.randint(self.neighbours.shape[1], (len(index),), generator=generator)
+        return self.neighbours[index, column]
+
+
+def batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Yield index batches; a last one of a single image joins the one before.
+
+    Batch normalisation cannot learn from one image.
+    """
+    n = len(order)
+    starts = list(range(0, n, batch_size))
+    if len(starts) > 1 and n - starts[-1] == 1:
+        starts.pop()
+    for start, end in zip(starts, [*starts[1:], n], strict=True):
+        yield order[start:end]
