@@ -15,6 +15,7 @@ from selfsort.errors import InputError, SelfsortError
 from selfsort.grouping import (
     agglomerate,
     choose_n_groups,
+    exchange,
     group,
     information_per_nat,
     joint_distribution,
@@ -25,7 +26,6 @@ from selfsort.grouping import (
     spread,
     vote,
 )
-from selfsort.grouping import information as merging
 from selfsort.grouping import neighbours as graph
 
 
@@ -490,7 +490,7 @@ def test_gain_of_every_move_is_the_difference_of_the_value(price):
         table = grouped(joint, groups, 4)
         return kl_information(table) - price * entropy(table)
 
-    gain = merging._move_gain(joint, np.eye(4)[classes], classes, price)  # group 3 is empty
+    gain = exchange._move_gain(joint, np.eye(4)[classes], classes, price)  # group 3 is empty
     before = value(classes)
     for cluster, target in itertools.product(range(7), range(4)):
         moved = classes.copy()
