@@ -50,6 +50,8 @@ def check_arguments(caller: str, limits: Mapping[str, list[Any]], **values: Any)
 
     Examples
     --------
+    >>> from numbers import Integral
+    >>> from sklearn.utils._param_validation import Interval
     >>> check_arguments("suggest", {"n_images": [Interval(Integral, 1, None, closed="left")]},
     ...                 n_images=0)
     Traceback (most recent call last):
