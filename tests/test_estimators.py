@@ -28,6 +28,7 @@ from selfsort import (
     NotFiniteError,
     SelfsortError,
 )
+from selfsort.estimators.base import BaseAutoencoder
 from selfsort.estimators.outputs import second_look
 from selfsort.networks import Network
 
@@ -61,6 +62,23 @@ def fitted(name: str, X: Any = FEW, **parameters: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ClassCollapseWarning)
         return make(name, **parameters).fit(X, LABELS[: len(X)] % 3)
+
+
+def stages_of(
+    monkeypatch: pytest.MonkeyPatch, name: str = "AutoencoderClusterer", **parameters: Any
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return (estimator, feed) and batch size of each stage of training."""
+    feeds, sizes = {}, {}
+    train = BaseAutoencoder._train
+
+    def watched(self, stage, weights, feed, settings):
+        feeds[stage], sizes[stage] = (self, feed), settings.batch_size
+        return train(self, stage, weights, feed, settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BaseAutoencoder, "_train", watched)
+        fitted(name, **parameters)
+    return feeds, sizes
 
 
 every_estimator = pytest.mark.parametrize("name", ["Autoencoder", *CLASSES])
@@ -583,6 +601,34 @@ def test_the_decoder_learns_the_same_whether_logits_are_kept_or_worked_out_anew(
     assert [row["stage"] for row in kept.history_][-1] == "decoder"
     np.testing.assert_allclose(kept.prototypes_, anew.prototypes_, atol=1e-3)
     np.testing.assert_allclose(kept.reconstruct(FEW), anew.reconstruct(FEW), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{}, {"style_dim": 0}, {"network": "dense", "style_dim": 0}], ids=str
+)
+def test_the_decoder_gets_the_logits_it_would_work_out_in_each_epoch(monkeypatch, parameters):
+    feeds, _ = stages_of(monkeypatch, method="sort", n_classes=3, **parameters)
+    estimator, feed = feeds["decoder"]
+    batch = estimator._data(estimator._check_inputs(FEW, reset=False)).batch(slice(None))
+    with torch.no_grad():
+        expected = estimator.model_.network.encode(batch).logits
+    np.testing.assert_allclose(feed.logits, expected, rtol=0.03, atol=0.2)  # kept in bfloat16
+
+
+def test_a_style_that_reads_the_maps_needs_the_encoder_in_each_epoch(monkeypatch):
+    feeds, _ = stages_of(monkeypatch, method="sort", n_classes=3, network="dense")
+    assert feeds["decoder"][1].logits is None
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_only_stages_without_information_take_small_batches(monkeypatch, weight):
+    monkeypatch.setattr("selfsort.training.settings.LARGEST_SMALL_BATCH", 10)
+    _, sizes = stages_of(monkeypatch, "AutoencoderClassifier", information_weight=weight)
+    assert sizes == {"classes": 25 if weight else 10, "decoder": 10}
+    _, sizes = stages_of(monkeypatch, method="sort", n_classes=3)
+    assert sizes["fine clusters"] == 25
+    assert set(sizes.values()) == {10, 25}
+    assert [name for name, size in sizes.items() if size == 25] == ["fine clusters"]
 
 
 @pytest.mark.parametrize("dtype", [None, object])

@@ -30,7 +30,7 @@ from selfsort import grouping
 from selfsort.augment import Transform
 from selfsort.networks import Heads
 from selfsort.scores import match_classes
-from selfsort.training import Data, Feed, Model, Settings, autocast, with_small_batches
+from selfsort.training import Data, Feed, Model, Settings, look_at, with_small_batches
 
 N_HEADS = 5
 """On one trunk some heads get stuck with two classes in one cluster; the best of five did not."""
@@ -58,7 +58,6 @@ FIRST_VOTE, SECOND_VOTE = 1.0, 0.9
 """Share of its neighbours, by pixels and by features, with which an image in no doubt agrees."""
 ROUNDING = 1e-6
 LEAST_SHARE = 0.6
-DESCRIBE_BATCH = 1000
 HEAD_SCALE = 10.0
 """Logits per unit of the least-squares fit to one-hot targets: about 0.999 for the best class."""
 EPOCH_SHARES = {
@@ -213,16 +212,10 @@ class Sorting:
         ``(n, n_classes)``, whichever the head gives.
         """
         codes, features = [], []
-        enabled = self.settings().autocast
-        model = self.model.eval()
-        with torch.inference_mode(), autocast(self.data.inputs.device, enabled):
-            for start in range(0, len(self.data), DESCRIBE_BATCH):
-                encoded = model.network.encode(
-                    self.data.batch(slice(start, start + DESCRIBE_BATCH))
-                )
-                assert encoded.logits is not None  # noqa: S101
-                codes.append(torch.softmax(encoded.logits, dim=-1))
-                features.append(encoded.features.float())
+        for _, encoded in look_at(self.model, self.data, enabled=self.settings().autocast):
+            assert encoded.logits is not None  # noqa: S101
+            codes.append(torch.softmax(encoded.logits, dim=-1))
+            features.append(encoded.features.float())
         # Inference tensors cannot enter a later training step; copies can.
         return torch.cat(codes).clone(), torch.cat(features).clone()
 

@@ -16,13 +16,13 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.callback import CallbackContext, CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from selfsort import training
 from selfsort.augment import Transform, make_transform
 from selfsort.bottlenecks import make_bottleneck
 from selfsort.errors import InputError
-from selfsort.estimators.inputs import at_least_rows, layout_of, range_of, shape_of, written
+from selfsort.estimators.inputs import InputMixin, shape_of, written
 from selfsort.estimators.outputs import (
     Part,
     error_part,
@@ -33,12 +33,10 @@ from selfsort.estimators.outputs import (
 )
 from selfsort.estimators.reporting import CallbackBridge
 from selfsort.estimators.resources import resolve_device, threads
-from selfsort.images import as_images
 from selfsort.networks import Encoded, make_network, resolve_network
 from selfsort.objectives import RECONSTRUCTION_TERMS, Objective, Outputs
 from selfsort.training import Data, Feed, Fit, Model, Row, Settings
 
-PREDICT_BATCH = 1000
 SMALLEST_BATCH_COUNT = 16
 """Batches are made smaller until an epoch has at least that many."""
 SMALL_BATCH = 50
@@ -47,7 +45,11 @@ mostly chance."""
 
 
 class BaseAutoencoder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator
+    InputMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     """Parameters, inputs, training stages and use, common to all three estimators."""
 
@@ -76,50 +78,7 @@ class BaseAutoencoder(
     _default_epochs: ClassVar[int] = 10
     _least_steps: ClassVar[int] = 600
 
-    # ---- inputs -------------------------------------------------------------------------
-
-    def _check_inputs(self, X: Any, *, reset: bool) -> np.ndarray:
-        """Return inputs ``(n, channels, height, width)`` or ``(n, p)``, remembering the shape."""
-        if len(shape_of(X)) == 2:
-            shape = self.image_shape if reset else self._flat_image_shape()
-            flat = self._check_flat(X, reset=reset)
-            inputs = as_images(flat, image_shape=None if shape is None else tuple(shape))
-        else:
-            inputs = as_images(at_least_rows(X))
-            if reset:
-                self.n_features_in_ = int(np.prod(inputs.shape[1:]))
-                self._drop("feature_names_in_")
-        if reset:
-            self.input_shape_ = tuple(int(side) for side in inputs.shape[1:])
-            self.input_layout_ = layout_of(X)
-            self.input_range_ = range_of(inputs)
-        elif inputs.shape[1:] != self.input_shape_:
-            raise InputError(
-                f"X has inputs of shape {written(inputs.shape[1:])}, but {type(self).__name__} "
-                f"was fitted on {written(self.input_shape_)}: resize them first."
-            )
-        return inputs
-
-    def _check_flat(self, X: Any, *, reset: bool) -> np.ndarray:
-        """Return rows as scikit-learn checks them; `as_images` then checks their numbers."""
-        try:
-            return validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)
-        except ValueError as error:
-            hint = ""
-            if not reset and shape_of(X) == self.input_shape_[-2:]:
-                hint = " Give a single image as X[None]."
-            raise InputError(f"{error}{hint}") from error
-
-    def _flat_image_shape(self) -> tuple[int, ...] | None:
-        """Return the shape that flat rows have as images, channels last; None for vectors."""
-        if len(self.input_shape_) == 1:
-            return None
-        channels, height, width = self.input_shape_
-        return (height, width, channels) if channels > 1 else (height, width)
-
-    def _drop(self, *names: str) -> None:
-        for name in names:
-            self.__dict__.pop(name, None)
+    # ---- one fit ------------------------------------------------------------------------
 
     def _data(self, inputs: np.ndarray) -> Data:
         """Return inputs on the device, with the range that becomes [0, 1]."""
@@ -127,8 +86,6 @@ class BaseAutoencoder(
             inputs = inputs.copy()
         low, high = self.input_range_ if inputs.dtype != np.uint8 else (0.0, 255.0)
         return Data(torch.from_numpy(inputs).to(self.device_), low, high)
-
-    # ---- one fit ------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _fitting(self, X: Any, y: Any, n_classes: int, *, wide: bool = False) -> Iterator[Data]:
@@ -288,11 +245,9 @@ class BaseAutoencoder(
         self, data: Data, *, reconstruct: bool = False
     ) -> Iterator[tuple[Outputs, Encoded]]:
         """Yield what the network says of all images, batch by batch, in evaluation mode."""
-        model = self.model_.eval()
-        with torch.inference_mode(), threads(self.n_threads):
-            for start in range(0, len(data), PREDICT_BATCH):
-                images = data.batch(slice(start, start + PREDICT_BATCH))
-                encoded = model.network.encode(images)
+        model = self.model_
+        with threads(self.n_threads):
+            for images, encoded in training.look_at(model, data):
                 outputs = Outputs(images)
                 if encoded.logits is not None:
                     outputs.logits = encoded.logits
@@ -346,12 +301,8 @@ class BaseAutoencoder(
         check_is_fitted(self, "model_")
         latent = self._with_style(self._check_latent(X))
         with torch.inference_mode(), threads(self.n_threads):
-            parts = [
-                self.model_.network.decode(
-                    torch.from_numpy(latent[i : i + PREDICT_BATCH]).to(self.device_)
-                )
-                for i in range(0, len(latent), PREDICT_BATCH)
-            ]
+            batches = torch.from_numpy(latent).to(self.device_).split(training.EVALUATION_BATCH)
+            parts = [self.model_.network.decode(batch) for batch in batches]
         return self._to_layout(torch.cat(parts).cpu().numpy())
 
     def _check_latent(self, X: Any) -> np.ndarray:
@@ -395,16 +346,6 @@ class BaseAutoencoder(
     def reconstruction_error(self, X: Any) -> np.ndarray:
         """Return each image's mean squared error per pixel ``(n,)``, pixels in [0, 1]."""
         return self._collected(self._prepared(X), error_part, reconstruct=True)[0]
-
-    def _to_layout(self, pixels: np.ndarray) -> np.ndarray:
-        """Return pixels ``(n, *input_shape_)`` in [0, 1] in the fit's layout and units."""
-        low, high = self.input_range_
-        values = pixels * (high - low) + low
-        if values.ndim == 4:
-            values = values.transpose(0, 2, 3, 1)
-            if self.input_layout_ == "nhw":
-                values = values[..., 0]
-        return values.reshape(len(values), -1) if self.input_layout_ == "flat" else values
 
     @property
     def _n_features_out(self) -> int:

@@ -12,15 +12,16 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from selfsort import training
 from selfsort.errors import ClassCollapseWarning, InputError, NotFiniteError, collapse_sentence
-from selfsort.estimators.base import PREDICT_BATCH, BaseAutoencoder
+from selfsort.estimators.base import BaseAutoencoder
 from selfsort.estimators.doubt import N_QUANTILES, OutlierScale, compact, suggested
 from selfsort.estimators.outputs import error_part, style_part
 from selfsort.estimators.resources import check_arguments, threads
 from selfsort.networks import Encoded
 from selfsort.objectives import Outputs
 from selfsort.sorting import Sorting, split_epochs
-from selfsort.training import Data, Feed, autocast, with_small_batches
+from selfsort.training import Data, Feed, with_small_batches
 
 ERASE = 0.5
 """Share of the images of which self-training erases a rectangle."""
@@ -80,11 +81,9 @@ class BaseClasses(BaseAutoencoder):
 
     def _logits(self, data: Data) -> torch.Tensor:
         """Return the logits ``(n, n_classes)`` of images, as a stage of training sees them."""
-        model, enabled = self.model_.eval(), self._settings(len(data)).autocast
-        with torch.inference_mode(), autocast(data.inputs.device, enabled):
-            batches = torch.arange(len(data), device=data.inputs.device).split(PREDICT_BATCH)
-            parts = [model.network.encode(data.batch(index)).logits for index in batches]
-        return torch.cat([part for part in parts if part is not None]).clone()
+        batches = training.look_at(self.model_, data, enabled=self._settings(len(data)).autocast)
+        parts = [encoded.logits for _, encoded in batches if encoded.logits is not None]
+        return torch.cat(parts).clone()  # a copy: inference tensors cannot enter a training step
 
     def _renew(self, n_classes: int) -> None:
         """Give the model a fresh class head and decoder for that many classes."""

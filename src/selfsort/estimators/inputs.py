@@ -1,4 +1,4 @@
-"""What `X` is: its shape, layout and range."""
+"""What `X` is: its shape, layout and range, checked and remembered."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import validate_data
 
 from selfsort.errors import InputError
+from selfsort.images import as_images
 
 
 def shape_of(X: Any) -> tuple[int, ...]:
@@ -56,3 +58,71 @@ def written(shape: Sequence[int]) -> str:
     '(28, 28)'
     """
     return "(" + ", ".join(str(side) for side in shape) + ")"
+
+
+class InputMixin:
+    """Check `X`, remember its shape, layout and range, and bring pixels back to them.
+
+    Attributes
+    ----------
+    input_shape_ : tuple of int
+        ``(channels, height, width)`` or ``(p,)``.
+    input_layout_ : {"nhw", "nhwc", "flat"}
+    input_range_ : tuple of float
+        The values that become 0 and 1.
+    """
+
+    image_shape: Sequence[int] | None
+
+    def _check_inputs(self, X: Any, *, reset: bool) -> np.ndarray:
+        """Return inputs ``(n, channels, height, width)`` or ``(n, p)``, remembering the shape."""
+        if len(shape_of(X)) == 2:
+            shape = self.image_shape if reset else self._flat_image_shape()
+            flat = self._check_flat(X, reset=reset)
+            inputs = as_images(flat, image_shape=None if shape is None else tuple(shape))
+        else:
+            inputs = as_images(at_least_rows(X))
+            if reset:
+                self.n_features_in_ = int(np.prod(inputs.shape[1:]))
+                self._drop("feature_names_in_")
+        if reset:
+            self.input_shape_ = tuple(int(side) for side in inputs.shape[1:])
+            self.input_layout_ = layout_of(X)
+            self.input_range_ = range_of(inputs)
+        elif inputs.shape[1:] != self.input_shape_:
+            raise InputError(
+                f"X has inputs of shape {written(inputs.shape[1:])}, but {type(self).__name__} "
+                f"was fitted on {written(self.input_shape_)}: resize them first."
+            )
+        return inputs
+
+    def _check_flat(self, X: Any, *, reset: bool) -> np.ndarray:
+        """Return rows as scikit-learn checks them; `as_images` then checks their numbers."""
+        try:
+            return validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)
+        except ValueError as error:
+            hint = ""
+            if not reset and shape_of(X) == self.input_shape_[-2:]:
+                hint = " Give a single image as X[None]."
+            raise InputError(f"{error}{hint}") from error
+
+    def _flat_image_shape(self) -> tuple[int, ...] | None:
+        """Return the shape that flat rows have as images, channels last; None for vectors."""
+        if len(self.input_shape_) == 1:
+            return None
+        channels, height, width = self.input_shape_
+        return (height, width, channels) if channels > 1 else (height, width)
+
+    def _drop(self, *names: str) -> None:
+        for name in names:
+            self.__dict__.pop(name, None)
+
+    def _to_layout(self, pixels: np.ndarray) -> np.ndarray:
+        """Return pixels ``(n, *input_shape_)`` in [0, 1] in the fit's layout and units."""
+        low, high = self.input_range_
+        values = pixels * (high - low) + low
+        if values.ndim == 4:
+            values = values.transpose(0, 2, 3, 1)
+            if self.input_layout_ == "nhw":
+                values = values[..., 0]
+        return values.reshape(len(values), -1) if self.input_layout_ == "flat" else values

@@ -73,7 +73,7 @@ class Heads(nn.Linear):
 
 
 class Network(nn.Module):
-    """Encoder, class head, style head and decoder.
+    """Encoder, class head, style part and decoder.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from selfsort.training.data import Data, Feed
 from selfsort.training.loop import Fit, Row, fit
-from selfsort.training.model import Model, latent_of
+from selfsort.training.model import EVALUATION_BATCH, Model, latent_of, look_at
 from selfsort.training.settings import (
     OPTIMIZERS,
     SCHEDULES,
@@ -15,6 +15,7 @@ from selfsort.training.settings import (
 )
 
 __all__ = [
+    "EVALUATION_BATCH",
     "OPTIMIZERS",
     "SCHEDULES",
     "Data",
@@ -28,6 +29,7 @@ __all__ = [
     "fit",
     "has_fast_bfloat16",
     "latent_of",
+    "look_at",
     "parts_by_epoch",
     "with_small_batches",
 ]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from selfsort.bottlenecks import Bottleneck
-from selfsort.networks import Network
+from selfsort.networks import Encoded, Network
 from selfsort.objectives import Outputs
+from selfsort.training.data import Data
+from selfsort.training.settings import autocast
+
+EVALUATION_BATCH = 1000
 
 
 class Model(nn.Module):
@@ -30,7 +36,17 @@ class Model(nn.Module):
     ) -> Outputs:
         """Encode images (and their partners in the same pass), and decode the images' codes.
 
-        Logits that are given are not worked out again.
+        Parameters
+        ----------
+        images, partners : Tensor of shape (n, *shape), in [0, 1]
+        logits : Tensor of shape (n, n_classes) or None
+            What the class head says of the images, where that is known: it is not worked out again.
+        reconstruct : bool
+            Whether to decode.
+        progress : float
+            Share of the training that is done, for the bottleneck's schedule.
+        generator : torch.Generator or None
+            For bottlenecks that draw.
         """
         n = len(images)
         encoded = self.network.encode(images if partners is None else torch.cat([images, partners]))
@@ -49,3 +65,16 @@ class Model(nn.Module):
 def latent_of(code: Tensor | None, style: Tensor | None) -> Tensor:
     """Return what the decoder reads: the code, then the style, whichever there are."""
     return torch.cat([part for part in (code, style) if part is not None], dim=1)
+
+
+def look_at(model: Model, data: Data, *, enabled: bool = False) -> Iterator[tuple[Tensor, Encoded]]:
+    """Yield all images, batch by batch, and what the network says of them.
+
+    The network is in evaluation mode, and nothing has a gradient, also in the code that reads what
+    is yielded: parts of an `Encoded` are worked out there. `enabled` is that of `autocast`.
+    """
+    model.eval()
+    with torch.inference_mode(), autocast(data.inputs.device, enabled):
+        for start in range(0, len(data), EVALUATION_BATCH):
+            images = data.batch(slice(start, start + EVALUATION_BATCH))
+            yield images, model.network.encode(images)
