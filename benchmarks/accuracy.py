@@ -47,7 +47,9 @@ from common import (
     read_lines,
 )
 
+from selfsort.estimators.resources import resolve_device
 from selfsort.runs.training import machine, versions
+from selfsort.training import has_fast_bfloat16
 
 # ---- runs ---------------------------------------------------------------------------------
 
@@ -58,6 +60,7 @@ def run_here(row: Row, seed: int, expected: str | None) -> Record:
     if expected not in {None, version}:
         raise SystemExit("The method's code changed while this process started.")
     patch(row.patches)
+    device = resolve_device("auto")
     head = {
         "row": row.name,
         "seed": seed,
@@ -65,7 +68,8 @@ def run_here(row: Row, seed: int, expected: str | None) -> Record:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": versions(),
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "device": device.type,
+        "precision": "bfloat16" if has_fast_bfloat16(device) else "float32",
         "threads": torch.get_num_threads(),
         "load_before": round(os.getloadavg()[0], 2),
         "patches": row.written_patches(),

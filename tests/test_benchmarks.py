@@ -48,6 +48,7 @@ def line(
         "machine": "a machine",
         "versions": {"selfsort": "1"},
         "threads": 2,
+        "precision": "float32",
         "patches": [],
         "seconds": 200.0,
         "cpu_seconds": 400.0,
@@ -82,7 +83,7 @@ def test_the_table_gives_mean_worst_best_collapsed_and_seconds() -> None:
     assert found["calibration error"] == "0.0100 (0.0100 to 0.0100)"
     assert found["collapsed runs"] == "1"
     assert found["fit s, mean (longest)"] == "230 (290)"
-    assert found["threads"] == "2"
+    assert found["threads"] == "2 float32"
     assert found["version"] == "`new`"
     assert found["goal met?"] == "met"
     goal = "mean test accuracy ≥ 99 %, worst test accuracy ≥ 98 %, longest seconds ≤ 300"

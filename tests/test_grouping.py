@@ -589,7 +589,9 @@ def random_graph(seed: int, n: int = 50, k: int = 4) -> tuple:
     return neighbours, torch.from_numpy(labels)
 
 
-def dense_spread(labels: np.ndarray, neighbours: np.ndarray, alpha: float) -> np.ndarray:
+def dense_spread(
+    labels: np.ndarray, neighbours: np.ndarray, alpha: float, n_classes: int = 3
+) -> np.ndarray:
     n = len(labels)
     weights = np.zeros((n, n))
     for i, row in enumerate(neighbours):
@@ -598,7 +600,7 @@ def dense_spread(labels: np.ndarray, neighbours: np.ndarray, alpha: float) -> np
             weights[j, i] += 1
     degree = weights.sum(axis=1)
     smooth = weights / np.sqrt(np.outer(degree, degree))
-    known = (labels[:, None] == np.arange(3)).astype(float)
+    known = (labels[:, None] == np.arange(n_classes)).astype(float)
     return (1 - alpha) * np.linalg.inv(np.eye(n) - alpha * smooth) @ known
 
 
@@ -611,6 +613,15 @@ def test_spreading_is_the_dense_solution(alpha, class_mass):
         expected = expected * np.array([4, 3, 2]) / expected.sum(axis=0)
     expected /= expected.sum(axis=1, keepdims=True)
     found = spread(labels, neighbours, 3, alpha=alpha, class_mass=class_mass)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
+
+
+def test_weights_spread_as_the_sum_of_what_they_are_made_of():
+    neighbours, labels = random_graph(1)
+    weights = np.random.default_rng(0).uniform(0, 2, (50, 3)) * (labels.numpy() >= 0)[:, None]
+    expected = dense_spread(np.arange(50), neighbours.numpy(), 0.8, n_classes=50) @ weights
+    expected /= expected.sum(axis=1, keepdims=True)
+    found = spread(torch.from_numpy(weights), neighbours, 3, alpha=0.8)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
 
 
@@ -632,6 +643,28 @@ def test_a_part_of_the_graph_without_labels_gets_none():
 def test_spreading_of_unusable_input(labels, alpha, sentence):
     with pytest.raises(InputError) as error:
         spread(torch.tensor(labels), torch.tensor([[1], [2], [0]]), 2, alpha=alpha)
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("weights", "sentence"),
+    [
+        (
+            [[0.0, -1.0]] * 3,
+            "labels must be class numbers, or finite weights of at least 0 for 2 classes. Got "
+            "shape (3, 2), smallest -1.",
+        ),
+        (
+            [[1.0]] * 3,
+            "labels must be class numbers, or finite weights of at least 0 for 2 classes. Got "
+            "shape (3, 1), smallest 1.",
+        ),
+        ([[0.0, 0.0]] * 3, "labels must hold at least one known label. All weights are 0."),
+    ],
+)
+def test_spreading_of_unusable_weights(weights, sentence):
+    with pytest.raises(InputError) as error:
+        spread(torch.tensor(weights), torch.tensor([[1], [2], [0]]), 2)
     assert str(error.value) == sentence
 
 

@@ -270,7 +270,7 @@ def test_a_run_without_labels_is_matched(sorted_run):
         "fine clusters",
         "grouping",
         "first self-training",
-        "new neighbours",
+        "second neighbours",
         "second self-training",
         "decoder",
     ]
@@ -392,7 +392,8 @@ def test_few_labels(folder, data):
     assert names_in(run) == WITH_CLASSES | SCORED
     # fine clusters are no classes: their epochs have no accuracy
     measured = {row["stage"] for row in history_of(run) if "test_accuracy" in row}
-    assert measured == {"first self-training", "second self-training", "decoder"}
+    rounds = {f"{which} self-training" for which in ("first", "second", "third")}
+    assert measured == {*rounds, "decoder"}
 
 
 def test_labels_of_a_csv_file_for_images_that_have_none(folder, photos):

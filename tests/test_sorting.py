@@ -40,7 +40,7 @@ def make_sorting(
         K,
         choose,
         labels,
-        sorting.split_epochs(12),
+        sorting.split_epochs(12, labelled=labels is not None),
         transform=None,
         strong_transform=None,
         settings=lambda **changes: Settings(
@@ -128,10 +128,15 @@ def test_a_class_of_which_nothing_is_certain_does_not_vanish():
     assert known.all()
 
 
+def one_hot(classes: torch.Tensor) -> torch.Tensor:
+    """Return rows of K, and of zeros for -1."""
+    return torch.eye(K + 1)[classes][:, :K]
+
+
 def test_images_in_doubt_get_the_class_that_spreads_to_them():
     known = THIRDS.clone()
     known[[5, 25, 26, 27]] = -1
-    targets = make_sorting(60).mended([ring(60), ring(60)], known)
+    targets = make_sorting(60).mended([ring(60), ring(60)], one_hot(known))
     assert targets.argmax(1).tolist() == THIRDS.tolist()
     assert targets.sum(1).tolist() == [1.0] * 60
 
@@ -144,31 +149,62 @@ def test_images_between_two_classes_have_no_target():
     for i in range(60):  # nobody else has it as a neighbour
         pixels[i][pixels[i] == 10] = i
         features[i][features[i] == 10] = i
-    targets = make_sorting(60).mended([pixels, features], known)
+    targets = make_sorting(60).mended([pixels, features], one_hot(known))
     assert targets[10].tolist() == [0, 0, 0]
     assert targets.sum() == 59
 
 
-def test_a_given_label_outweighs_what_was_found():
+def test_a_given_label_takes_the_place_of_what_was_found():
     given = np.full(60, -1)
     given[[3, 50]] = [2, 0]
-    found = torch.eye(K)[THIRDS]
+    found = one_hot(THIRDS)
     found[50] = 0
     targets = make_sorting(60, labels=given).targets(found)
     assert targets[[3, 4, 50]].tolist() == [[0, 0, 1], [1, 0, 0], [1, 0, 0]]
+    assert found[3].tolist() == [1, 0, 0]  # nothing is changed in place
 
 
-def test_given_labels_reach_all_that_are_joined_to_them():
+def labelled(places: list[int], labels: list[int]) -> np.ndarray:
     given = np.full(60, -1)
-    given[[3, 30, 59]] = [2, 0, 1]
-    graphs = [ring(60), ring(60)]
-    shares = make_sorting(60).spread(graphs, torch.from_numpy(given))
-    assert shares.argmax(1).tolist() == np.repeat([2, 0, 1], 20).tolist()
-    # Given labels spread together with classes that were found, and outweigh them.
-    found = torch.full((60,), -1)
-    found[[3, 30]] = torch.tensor([0, 0])
-    targets = make_sorting(60, labels=given).mended(graphs, found)
+    given[places] = labels
+    return given
+
+
+GRAPHS = [ring(60), ring(60)]
+
+
+def test_given_labels_outweigh_what_was_found():
+    stage = make_sorting(60, labels=labelled([3, 30, 59], [2, 0, 1]))
+    found = one_hot(torch.full((60,), -1))
+    found[[4, 5, 31]] = torch.tensor([1.0, 0, 0])
+    targets = stage.mended(GRAPHS, found)
     assert targets.argmax(1).tolist() == np.repeat([2, 0, 1], 20).tolist()
+
+
+def test_labels_name_the_groups():
+    stage = make_sorting(60, labels=labelled([3, 30, 59], [2, 0, 1]))
+    assert stage.named(GRAPHS, THIRDS, EVERYTHING).tolist() == np.repeat([2, 0, 1], 20).tolist()
+
+
+def test_groups_that_their_labels_share_or_that_have_none_follow_the_labels_near():
+    # The first two thirds are one group, which two labels contradict; the last one has none.
+    groups, given = torch.clamp(THIRDS - 1, min=0), labelled([3, 30], [2, 0])
+    linked = [ring(60), ring(60)]
+    linked[0][59] = torch.tensor([21, 22, 23, 24])
+    classes = make_sorting(60, labels=given).named(linked, groups, EVERYTHING)
+    assert classes[:40].tolist() == np.repeat([2, 0], 20).tolist()
+    assert classes[40:].tolist() == [0] * 20
+
+
+def test_several_groups_may_be_one_class():
+    stage = make_sorting(60, labels=labelled([3, 30, 31, 59], [1, 0, 0, 1]))
+    assert stage.named(GRAPHS, THIRDS, EVERYTHING).tolist() == np.repeat([1, 0, 1], 20).tolist()
+    # There are as many groups as the images suggest, where that is more than the classes.
+    stage.n_classes = 2
+    twelve = torch.eye(12)[torch.arange(60) % 4 + 4 * THIRDS][:, None]
+    everyone = torch.stack([THIRDS * 20 + i for i in range(20)], dim=1)
+    groups, _ = stage.group(twelve, everyone)
+    assert (stage.n_classes, len(groups.unique())) == (2, 3)
 
 
 def test_groups_are_read_from_the_joint_distribution():
@@ -247,6 +283,25 @@ def test_all_stages_run_in_order_with_what_they_need():
         assert feed.index.tolist() == np.flatnonzero(feed.targets.sum(1)).tolist()
         assert (settings.epochs, settings.average, settings.batch_size) == (epochs, 0.99, 256)
     assert stage.model.network.head.out_features == K
+
+
+def test_with_labels_there_is_a_third_round():
+    stage = make_sorting(labels=labelled([3, 30, 59], [2, 0, 1]))
+    stage.run()
+    names = [name for name, *_ in stage.calls]
+    assert names[1:] == [f"{which} self-training" for which in ("first", "second", "third")]
+    for _, _, feed, _ in stage.calls[1:]:
+        assert feed.targets[[3, 30, 59]].tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+
+
+def test_classes_spread_over_the_neighbours_of_every_stage_so_far(monkeypatch):
+    stage, seen = make_sorting(labels=labelled([3, 30, 59], [2, 0, 1])), []
+    mended = stage.mended
+    monkeypatch.setattr(
+        stage, "mended", lambda graphs, *rest: seen.append(len(graphs)) or mended(graphs, *rest)
+    )
+    stage.run()
+    assert seen == [3, 4]
 
 
 @pytest.mark.parametrize("n_certain", [0, 1])

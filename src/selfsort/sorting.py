@@ -2,15 +2,15 @@
 
 1. *neighbours*: each image's nearest images by their pixels, a graph no network made.
 2. *fine clusters*: heads of about 100 clusters keep the information that neighbours share.
-3. *grouping*: fine clusters become classes: by the information between neighbours, or, where
-   there are labels, by spreading those over the neighbours in the features. The head whose
-   groups share the most information is taken. How many classes there are can be read from the
-   same information.
+3. *grouping*: fine clusters become classes, by the information between neighbours. The head
+   whose groups share the most information is taken. How many classes there are can be read from
+   the same information. Labels, where there are some, name the groups, and are spread over the
+   neighbours together with those names: where they are near, they outweigh them.
 4. *first self-training*: a fresh class head learns the classes of the images that are in no
    doubt whatever.
-5. *new neighbours* and *second self-training*: the same again, from the classes learned and
-   the neighbours in the features they were learned with; images in doubt get the class that
-   spreads to them over the neighbours.
+5. *second neighbours* and *second self-training*: the same again, from the classes learned;
+   images in doubt get the class that spreads to them over the neighbours, by pixels and in the
+   features of every stage so far. Where there are labels, a third time.
 
 No stage looks at a label that was not given, and none at test images.
 """
@@ -52,6 +52,8 @@ N_CANDIDATES = 40
 N_SPREAD = 5
 """Neighbours, of each graph, over which classes spread to the images in doubt."""
 ALPHA = 0.9
+LABEL_WEIGHT = 50.0
+"""Of a given label, in images that got theirs from a group: it reaches its direct neighbours."""
 AVERAGE = 0.99
 """Decay of the averaged weights, at each step."""
 FIRST_VOTE, SECOND_VOTE = 1.0, 0.9
@@ -66,6 +68,14 @@ EPOCH_SHARES = {
     "second self-training": 4,
     "decoder": 2,
 }
+LABELLED_EPOCH_SHARES = {
+    "fine clusters": 3,
+    "first self-training": 3,
+    "second self-training": 4,
+    "third self-training": 6,
+    "decoder": 4,
+}
+"""Where there are labels: somebody made them, which is worth more time."""
 
 
 class Train(Protocol):
@@ -107,8 +117,7 @@ class Sorting:
     Attributes
     ----------
     information : float array of shape (m,) or None
-        Nats that k groups keep, in entry k - 1: the largest of all heads. None before grouping,
-        and where labels are spread instead.
+        Nats that k groups keep, in entry k - 1: the largest of all heads. None before grouping.
     natural : int or None
         How many classes that curve suggests, whether K was told or not.
     """
@@ -131,30 +140,36 @@ class Sorting:
 
     def run(self) -> None:
         """Go through all stages; the model's class head then gives the classes."""
-        pixel_neighbours = self.pixel_neighbours()
-        self.learn_fine_clusters(pixel_neighbours)
+        graphs = [self.pixel_neighbours()]
+        self.learn_fine_clusters(graphs[0])
         with self.stage("grouping"):
             codes, features = self.describe()
-            graphs = (pixel_neighbours, self.neighbours_of(features, N_FEATURE_NEIGHBOURS))
-            if self.labels is None:
-                classes, certain = self.group(codes, pixel_neighbours)
-            else:
-                classes = self.spread(graphs, torch.from_numpy(self.labels)).argmax(1)
-                certain = torch.ones(len(classes), dtype=torch.bool)
+            graphs.append(self.neighbours_of(features, N_FEATURE_NEIGHBOURS))
+            classes, certain = self.group(codes, graphs[0])
             known = self.undoubted(classes, certain, graphs, FIRST_VOTE)
+            if self.labels is not None:
+                classes = self.named(graphs, classes, known)
+                known = self.undoubted(classes, torch.ones_like(known), graphs, FIRST_VOTE)
             targets = self.targets(torch.eye(self.n_classes)[classes] * known[:, None])
             self.renew(self.n_classes)
             self.solve_head(features, targets)
-        if not self.self_train("first self-training", targets):
-            return
-        with self.stage("new neighbours"):
-            codes, features = self.describe()
-            graphs = (pixel_neighbours, self.neighbours_of(features, N_FEATURE_NEIGHBOURS))
-            classes = codes.argmax(1).cpu()
-            everything = torch.ones(len(classes), dtype=torch.bool)
-            known = self.undoubted(classes, everything, graphs, SECOND_VOTE)
-            targets = self.targets(self.mended(graphs, torch.where(known, classes, -1)))
-        self.self_train("second self-training", targets)
+        go_on = self.self_train("first self-training", targets)
+        for which in ("second", "third"):
+            if not go_on or f"{which} self-training" not in self.epochs:
+                return
+            with self.stage(f"{which} neighbours"):
+                targets = self.renewed(graphs)
+            go_on = self.self_train(f"{which} self-training", targets)
+
+    def renewed(self, graphs: list[Tensor]) -> Tensor:
+        """Return targets from the classes learned so far, and add the features' neighbours."""
+        codes, features = self.describe()
+        graphs.append(self.neighbours_of(features, N_FEATURE_NEIGHBOURS))
+        classes = codes.argmax(1).cpu()
+        everything = torch.ones(len(classes), dtype=torch.bool)
+        known = self.undoubted(classes, everything, [graphs[0], graphs[-1]], SECOND_VOTE)
+        found = torch.eye(self.n_classes)[classes] * known[:, None]
+        return self.targets(self.mended(graphs, found))
 
     def n_neighbours(self, wanted: int) -> int:
         """Return how many neighbours to use, fewer where there are few images a class."""
@@ -220,12 +235,13 @@ class Sorting:
         return torch.cat(codes).clone(), torch.cat(features).clone()
 
     def group(self, codes: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each image's class by grouping fine clusters, and whether heads agree on it.
+        """Return each image's group of fine clusters, and whether heads agree on it.
 
         The pixels' neighbours join what the network holds apart, such as crossed and plain
-        sevens. Classes are those of the head with the best groups, by the information between
+        sevens. Groups are those of the head with the best ones, by the information between
         neighbours less a price on their entropy, so that sizes may differ, within the limits that
-        so many images allow. Where no one said how many classes there are, that is found first.
+        so many images allow. There are as many as classes; as many as the images suggest, where
+        no one said how many classes there are, or where those are more and labels will name them.
         """
         heads = codes.cpu().unbind(1)
         joints = [grouping.joint_distribution(code, neighbours) for code in heads]
@@ -235,13 +251,16 @@ class Sorting:
         self.natural = grouping.choose_n_groups(self.information, max(2, in_use // 2))
         if self.choose:
             self.n_classes = self.natural
+        n_groups = self.n_classes
+        if self.labels is not None:
+            n_groups = max(n_groups, self.natural)
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
-        ratios = [grouping.information_per_nat(joint, self.n_classes) for joint in joints]
+        ratios = [grouping.information_per_nat(joint, n_groups) for joint in joints]
         price = SIZE_WEIGHT * max(ratios)  # one for all heads, or their values do not compare
-        least = min(LEAST_IMAGES / len(self.data), LEAST_SIZE / self.n_classes)
+        least = min(LEAST_IMAGES / len(self.data), LEAST_SIZE / n_groups)
         found = [
             grouping.group(
-                joint, self.n_classes, entropy_price=price, least_mass=least, random_state=seed
+                joint, n_groups, entropy_price=price, least_mass=least, random_state=seed
             )
             for joint in joints
         ]
@@ -251,7 +270,7 @@ class Sorting:
         best, *others = (found[i].classes[heads[i].argmax(1).numpy()] for i in healthy)
         agree = np.ones(len(best), dtype=bool)
         for other in others:
-            agree &= match_classes(best, other, self.n_classes)[other] == best
+            agree &= match_classes(best, other, n_groups)[other] == best
         return torch.from_numpy(best), torch.from_numpy(agree)
 
     def undoubted(
@@ -260,37 +279,54 @@ class Sorting:
         """Return which certain images share their class with enough neighbours, in each graph."""
         known = certain.clone()
         for neighbours in graphs:
-            votes = grouping.vote(classes, neighbours, self.n_classes)
+            votes = grouping.vote(classes, neighbours)
             known &= votes.gather(1, classes[:, None])[:, 0] >= least_vote - ROUNDING
-        for label in range(self.n_classes):
+        for label in classes.unique():
             mine = classes == label
             if not known[mine].any():  # a class must not vanish because it is small or torn
                 known |= mine
         return known
 
-    def spread(self, graphs: Sequence[Tensor], known: Tensor) -> Tensor:
-        """Return each image's shares of known classes (-1 elsewhere) spread over both graphs."""
-        near = torch.cat([neighbours[:, :N_SPREAD] for neighbours in graphs], dim=1)
-        return grouping.spread(known, near, self.n_classes, alpha=ALPHA)
+    def named(self, graphs: Sequence[Tensor], groups: Tensor, known: Tensor) -> Tensor:
+        """Return each image's class: the name of its group, and what labels near it say.
 
-    def mended(self, graphs: Sequence[Tensor], known: Tensor) -> Tensor:
+        A group's images count for each class by its share of the labels in the group. So a
+        group of two labels, or of none, leaves the decision to the labels around, and several
+        groups may be one class.
+        """
+        assert self.labels is not None  # noqa: S101
+        given = torch.from_numpy(self.labels)
+        labelled = given >= 0
+        counts = torch.zeros(int(groups.max()) + 1, self.n_classes)
+        places = (groups[labelled], given[labelled])
+        counts.index_put_(places, torch.ones(len(places[0])), accumulate=True)
+        shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
+        return self.spread(graphs, shares[groups] * known[:, None]).argmax(1)
+
+    def spread(self, graphs: Sequence[Tensor], shares: Tensor) -> Tensor:
+        """Return shares of the classes ``(n, n_classes)``, spread over both graphs.
+
+        Given labels, which count as many images, take the place of their images' shares.
+        """
+        near = torch.cat([neighbours[:, :N_SPREAD] for neighbours in graphs], dim=1)
+        weights = self.targets(shares, LABEL_WEIGHT).cpu()
+        return grouping.spread(weights, near, self.n_classes, alpha=ALPHA)
+
+    def mended(self, graphs: Sequence[Tensor], shares: Tensor) -> Tensor:
         """Return one-hot classes, and rows of zeros for images in doubt.
 
-        Spreading the known classes, and the given labels, mends, image by image, what was
-        grouped wrongly.
+        Spreading the classes that are known mends, image by image, what was grouped wrongly.
         """
-        if self.labels is not None:
-            given = torch.from_numpy(self.labels)
-            known = torch.where(given >= 0, given, known)
-        shares = self.spread(graphs, known)
-        kept = shares.max(dim=1).values >= LEAST_SHARE
-        return torch.eye(self.n_classes)[shares.argmax(1)] * kept[:, None]
+        spread = self.spread(graphs, shares)
+        kept = spread.max(dim=1).values >= LEAST_SHARE
+        return torch.eye(self.n_classes)[spread.argmax(1)] * kept[:, None]
 
-    def targets(self, targets: Tensor) -> Tensor:
+    def targets(self, shares: Tensor, weight: float = 1.0) -> Tensor:
         """Return targets ``(n, n_classes)`` on the device, given labels in place of found ones."""
+        targets = shares.clone()
         if self.labels is not None:
             given = torch.from_numpy(self.labels)
-            targets[given >= 0] = torch.eye(self.n_classes)[given[given >= 0]]
+            targets[given >= 0] = weight * torch.eye(self.n_classes)[given[given >= 0]]
         return targets.to(self.data.inputs.device)
 
     def self_train(self, name: str, targets: Tensor) -> bool:
@@ -303,7 +339,7 @@ class Sorting:
         return self.train(name, {"classification": 1.0}, feed, settings)
 
 
-def split_epochs(total: int) -> dict[str, int]:
+def split_epochs(total: int, *, labelled: bool = False) -> dict[str, int]:
     """Split epochs over the training stages, at least one each.
 
     Examples
@@ -311,5 +347,6 @@ def split_epochs(total: int) -> dict[str, int]:
     >>> split_epochs(12)
     {'fine clusters': 3, 'first self-training': 3, 'second self-training': 4, 'decoder': 2}
     """
-    whole = sum(EPOCH_SHARES.values())
-    return {name: max(1, round(total * share / whole)) for name, share in EPOCH_SHARES.items()}
+    shares = LABELLED_EPOCH_SHARES if labelled else EPOCH_SHARES
+    whole = sum(shares.values())
+    return {name: max(1, round(total * share / whole)) for name, share in shares.items()}

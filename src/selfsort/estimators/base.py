@@ -94,14 +94,14 @@ class BaseAutoencoder(
         self._check_count(len(inputs), n_classes)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.device_ = resolve_device(self.device)
-        self.network_ = resolve_network(self.network, self.input_shape_, wide=wide)
         self.history_: list[Row] = []
         self.stage_seconds_: dict[str, float] = {}
         self.stopped_ = False
         rng_devices = [self.device_] if self.device_.type == "cuda" else []
         with threads(self.n_threads), torch.random.fork_rng(devices=rng_devices):
             torch.manual_seed(seed)
-            self.model_ = self._make_model(n_classes)
+            name = resolve_network(self.network, self.input_shape_, wide=wide)
+            self.model_ = self._make_model(name, n_classes)
             data = self._data(inputs)
             self._check_training()
             # Whatever can be wrong with the input was found by now: callbacks may start to write.
@@ -137,12 +137,12 @@ class BaseAutoencoder(
                 "or ask for fewer classes."
             )
 
-    def _make_model(self, n_classes: int) -> Model:
+    def _make_model(self, name: str, n_classes: int) -> Model:
         with warnings.catch_warnings():
             # PyTorch warns of a decoder without inputs; the error below says what to do.
             warnings.filterwarnings("ignore", "Initializing zero-element tensors")
             network = make_network(
-                self.network_,
+                name,
                 self.input_shape_,
                 n_classes,
                 self.style_dim,
@@ -157,6 +157,11 @@ class BaseAutoencoder(
         bottleneck = make_bottleneck(getattr(self, "bottleneck", "softmax"))
         model = Model(network, bottleneck).to(self.device_)
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def network_(self) -> str:
+        """The name of the network, where `network` says "auto"."""
+        return self.model_.network.name
 
     def _settings(self, n_images: int, **changes: Any) -> Settings:
         """Return the training settings that the parameters ask for, with some changed."""

@@ -50,7 +50,7 @@ class BaseClasses(BaseAutoencoder):
         choose: bool = False,
     ) -> Sorting:
         """Learn the classes by stages, then style and decoder for the learned codes."""
-        epochs = split_epochs(n_epochs)
+        epochs = split_epochs(n_epochs, labelled=labels is not None)
         sorting = Sorting(
             self.model_,
             data,
@@ -87,7 +87,7 @@ class BaseClasses(BaseAutoencoder):
 
     def _renew(self, n_classes: int) -> None:
         """Give the model a fresh class head and decoder for that many classes."""
-        fresh = self._make_model(n_classes).network
+        fresh = self._make_model(self.network_, n_classes).network
         self.model_.network.head, self.model_.network.decoder = fresh.head, fresh.decoder
 
     def _finish(self, data: Data, n_classes: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -22,8 +23,8 @@ FEW = 0.5
 """Below this share of labelled images the classes are learned by stages, as without labels."""
 
 
-STAGED_EPOCHS = 24
-"""Epochs where few have labels: labels that somebody made are worth twice the time."""
+STAGED_EPOCHS = 20
+"""Epochs where few have labels, unless small data needs more."""
 DIRECT_EPOCHS = 42
 """Epochs where most have labels, unless small data needs more."""
 CLASSES_SHARE = 4 / 7
@@ -38,8 +39,8 @@ class AutoencoderClassifier(ClassifierMixin, BaseClasses):
     Where at least half of the images have labels, one fit on the weighted sum of cross-entropy,
     reconstruction and information does it. A network whose style has convolutions of its own, as
     the default one, learns the classes first, then style and decoder (unless `phases` says what
-    trains when). Where fewer have labels, the stages of `AutoencoderClusterer` do it, with the
-    labels spread over neighbouring images in place of the grouping.
+    trains when). Where fewer have labels, the stages of `AutoencoderClusterer` do it: labels name
+    the groups, and outweigh them where they are near.
 
     Parameters
     ----------
@@ -54,7 +55,8 @@ class AutoencoderClassifier(ClassifierMixin, BaseClasses):
     bottleneck, network, style_dim, reconstruction, transform_strength, epochs, batch_size, \
 optimizer, learning_rate, momentum, weight_decay, schedule, phases, mean, std, image_shape, \
 device, n_threads, random_state
-        See `AutoencoderClusterer` and `Autoencoder`.
+        See `AutoencoderClusterer` and `Autoencoder`. A step that learns no information between
+        images takes 256 of them at most.
 
     Attributes
     ----------
@@ -98,7 +100,7 @@ device, n_threads, random_state
         information_weight: float = 0.0,
         transform_strength: float = 1.0,
         epochs: int | None = None,
-        batch_size: int = 256,
+        batch_size: int = 512,
         optimizer: str = "adamw",
         learning_rate: float = 0.002,
         momentum: float = 0.0,
@@ -207,13 +209,14 @@ device, n_threads, random_state
         feed = Feed(data, self._transform(data), targets=on_device)
         n_epochs = self._epochs(len(data), DIRECT_EPOCHS)
         apart = self.model_.network.own_style and any(self._class_weights().values())
-        if self.phases is not None or not apart:
-            self._train("fit", self._weights(), feed, self._settings(len(data), epochs=n_epochs))
-            return
-        n_first = max(1, round(CLASSES_SHARE * n_epochs))
-        settings = self._settings(len(data), epochs=n_first, average=LONG_AVERAGE)
+        settings = self._settings(len(data), epochs=n_epochs)
         if not self.information_weight:
             settings = with_small_batches(settings)
+        if self.phases is not None or not apart:
+            self._train("fit", self._weights(), feed, settings)
+            return
+        n_first = max(1, round(CLASSES_SHARE * n_epochs))
+        settings = replace(settings, epochs=n_first, average=LONG_AVERAGE)
         self._train("classes", self._class_weights(), feed, settings)
         if self.reconstruction_weight:
             self._learn_decoder(data, max(1, n_epochs - n_first))

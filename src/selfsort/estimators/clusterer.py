@@ -39,7 +39,8 @@ class AutoencoderClusterer(ClusterMixin, BaseClasses):
 learning_rate, momentum, weight_decay, schedule, phases, mean, std, image_shape, device, \
 n_threads, random_state
         See `Autoencoder`. With "sort", `epochs` is split over the stages (None: 12, more for
-        small data), and `phases` is not used.
+        small data), a step takes 256 images at most except for the fine clusters, and `phases`
+        is not used.
     transform_strength : float, default=1.0
         Strength of the random transforms that keep the class, 0 to 10. At 1 images are turned by
         up to 15 degrees, scaled by 15 %, slanted, shifted by 10 % and bent.

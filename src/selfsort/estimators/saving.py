@@ -131,7 +131,7 @@ def _restored(config: checkpoints.Config, arrays: dict[str, np.ndarray]) -> Base
     estimator = _made(config)
     _check_config(config)
     _set_attributes(estimator, config)
-    model = estimator._make_model(config.n_classes)
+    model = estimator._make_model(config.network, config.n_classes)
     weights = {
         name.removeprefix(PREFIX): array
         for name, array in arrays.items()
@@ -191,7 +191,6 @@ def _set_attributes(estimator: Any, config: checkpoints.Config) -> None:
     estimator.input_layout_ = config.input_layout
     estimator.input_range_ = tuple(config.input_range)
     estimator.n_features_in_ = config.n_features_in
-    estimator.network_ = config.network
     estimator.history_ = []
     if config.classes is not None:
         estimator.classes_ = np.array(config.classes)

@@ -73,13 +73,14 @@ def spread(
     """Spread a few labels over the neighbour graph.
 
     Solves ``(I - alpha S) F = (1 - alpha) Y`` by conjugate gradients. ``Y`` holds a 1 for each
-    known label; ``S = D^-1/2 W D^-1/2``, where ``W`` counts how many of two images have the
-    other as a neighbour (0, 1 or 2).
+    known label, or the given weights; ``S = D^-1/2 W D^-1/2``, where ``W`` counts how many of two
+    images have the other as a neighbour (0, 1 or 2).
 
     Parameters
     ----------
-    labels : torch.Tensor of int, shape (n,)
-        Classes from 0 to n_classes - 1; -1 = unlabelled. At least one must be known.
+    labels : torch.Tensor of int, shape (n,), or of float, shape (n, n_classes)
+        Classes from 0 to n_classes - 1, -1 = unlabelled; or how much each image counts for each
+        class, finite and at least 0, a row of zeros = unlabelled. At least one must be known.
     neighbours : torch.Tensor of int64, shape (n, k)
     n_classes : int
     alpha : float, default=0.99
@@ -113,9 +114,7 @@ def spread(
     check_neighbours(labels, neighbours)
     if not 0 < alpha < 1:
         raise InputError(f"alpha must be between 0 and 1, both excluded. Got {alpha}.")
-    known = _one_hot(labels, n_classes).to("cpu", torch.float64).numpy()
-    if not known.any():
-        raise InputError("labels must hold at least one known label. All are -1.")
+    known = _weights(labels, n_classes).to("cpu", torch.float64).numpy()
     shares = _solved(_normalised_graph(neighbours.to("cpu").numpy()), known, alpha)
     if class_mass:
         reached = shares.sum(axis=0)
@@ -123,6 +122,23 @@ def spread(
     total = shares.sum(axis=1, keepdims=True)
     shares = shares / np.where(total > 0, total, 1)
     return torch.from_numpy(shares).to(neighbours.device, torch.float32)
+
+
+def _weights(labels: torch.Tensor, n_classes: int) -> torch.Tensor:
+    """Return how much each image counts for each class, ``(n, n_classes)``."""
+    if labels.ndim == 1:
+        weights = _one_hot(labels, n_classes)
+    elif labels.shape[1] == n_classes and bool((labels.isfinite() & (labels >= 0)).all()):
+        weights = labels
+    else:
+        raise InputError(
+            f"labels must be class numbers, or finite weights of at least 0 for {n_classes} "
+            f"classes. Got shape {tuple(labels.shape)}, smallest {float(labels.min()):g}."
+        )
+    if not weights.any():
+        unknown = "All are -1." if labels.ndim == 1 else "All weights are 0."
+        raise InputError(f"labels must hold at least one known label. {unknown}")
+    return weights
 
 
 def _normalised_graph(neighbours: IntArray) -> scipy.sparse.csr_array:

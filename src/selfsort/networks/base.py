@@ -94,7 +94,14 @@ class Network(nn.Module):
         only unit outside.
     own_style : bool
         Whether the style reads inputs, so that it can be learned apart from the classes.
+
+    Attributes
+    ----------
+    name : str
+        Under which `make_network` made it.
     """
+
+    name: str
 
     def __init__(
         self,
@@ -236,7 +243,7 @@ def make_network(
     if name not in NETWORKS:
         raise unknown_name("network", name, [*NETWORKS, "auto"])
     network = NETWORKS[name](shape, n_classes, style_dim)
-    network.mean, network.std = mean, std
+    network.name, network.mean, network.std = name, mean, std
     return network
 
 

@@ -367,7 +367,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> str:
-    """Return the machine in words: system, processor, cores."""
+    """Return the machine in words: system, processor, cores, and its vector instructions."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -375,4 +375,5 @@ def machine() -> str:
             if line.startswith("model name"):
                 processor = line.partition(":")[2].strip()
                 break
-    return f"{platform.system()}, {processor}, {os.cpu_count()} cores"
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.system()}, {processor}, {os.cpu_count()} cores with {instructions}"
