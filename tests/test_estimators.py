@@ -691,7 +691,7 @@ def test_predicting_before_a_fit():
 
 def test_classes_without_labels():
     images, truth = IMAGES[:900], LABELS[:900]
-    clusterer = make("AutoencoderClusterer", n_classes=10, method="sort", style_dim=16, epochs=16)
+    clusterer = make("AutoencoderClusterer", n_classes=10, method="sort", style_dim=16, epochs=40)
     labels = clusterer.fit_predict(images)
     np.testing.assert_array_equal(labels, clusterer.predict(images))
     assert majority_accuracy(truth, labels) > 0.7

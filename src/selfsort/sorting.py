@@ -6,11 +6,12 @@
    whose groups share the most information is taken. How many classes there are can be read from
    the same information. Labels, where there are some, name the groups, and are spread over the
    neighbours together with those names: where they are near, they outweigh them.
-4. *first self-training*: a fresh class head learns the classes of the images that are in no
-   doubt whatever.
-5. *second neighbours* and *second self-training*: the same again, from the classes learned;
-   images in doubt get the class that spreads to them over the neighbours, by pixels and in the
-   features of every stage so far. Where there are labels, a third time.
+4. *first self-training*: a fresh class head learns the classes. Images in no doubt whatever
+   have that of their group, and the others get the class that spreads to them over the
+   neighbours, by pixels and in the features.
+5. *second neighbours* and *second self-training*: the same again, from the classes learned, and
+   over the neighbours in the features of every stage so far. Where there are labels, a third
+   time.
 
 No stage looks at a label that was not given, and none at test images.
 """
@@ -145,12 +146,9 @@ class Sorting:
         with self.stage("grouping"):
             codes, features = self.describe()
             graphs.append(self.neighbours_of(features, N_FEATURE_NEIGHBOURS))
-            classes, certain = self.group(codes, graphs[0])
-            known = self.undoubted(classes, certain, graphs, FIRST_VOTE)
-            if self.labels is not None:
-                classes = self.named(graphs, classes, known)
-                known = self.undoubted(classes, torch.ones_like(known), graphs, FIRST_VOTE)
-            targets = self.targets(torch.eye(self.n_classes)[classes] * known[:, None])
+            groups, certain = self.group(codes, graphs[0])
+            known = self.undoubted(groups, certain, graphs, FIRST_VOTE)
+            targets = self.mended(graphs, self.named(groups) * known[:, None])
             self.renew(self.n_classes)
             self.solve_head(features, targets)
         go_on = self.self_train("first self-training", targets)
@@ -168,8 +166,7 @@ class Sorting:
         classes = codes.argmax(1).cpu()
         everything = torch.ones(len(classes), dtype=torch.bool)
         known = self.undoubted(classes, everything, [graphs[0], graphs[-1]], SECOND_VOTE)
-        found = torch.eye(self.n_classes)[classes] * known[:, None]
-        return self.targets(self.mended(graphs, found))
+        return self.mended(graphs, torch.eye(self.n_classes)[classes] * known[:, None])
 
     def n_neighbours(self, wanted: int) -> int:
         """Return how many neighbours to use, fewer where there are few images a class."""
@@ -287,21 +284,21 @@ class Sorting:
                 known |= mine
         return known
 
-    def named(self, graphs: Sequence[Tensor], groups: Tensor, known: Tensor) -> Tensor:
-        """Return each image's class: the name of its group, and what labels near it say.
+    def named(self, groups: Tensor) -> Tensor:
+        """Return how much each image's group counts for each class, ``(n, n_classes)``.
 
-        A group's images count for each class by its share of the labels in the group. So a
-        group of two labels, or of none, leaves the decision to the labels around, and several
-        groups may be one class.
+        Without labels a group is a class. With labels it counts for each class by its share of
+        the labels in the group: a group of two classes' labels, or of none, leaves the decision
+        to the labels around it, and several groups may be one class.
         """
-        assert self.labels is not None  # noqa: S101
+        if self.labels is None:
+            return torch.eye(self.n_classes)[groups]
         given = torch.from_numpy(self.labels)
         labelled = given >= 0
         counts = torch.zeros(int(groups.max()) + 1, self.n_classes)
         places = (groups[labelled], given[labelled])
         counts.index_put_(places, torch.ones(len(places[0])), accumulate=True)
-        shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
-        return self.spread(graphs, shares[groups] * known[:, None]).argmax(1)
+        return (counts / counts.sum(1, keepdim=True).clamp_min(1))[groups]
 
     def spread(self, graphs: Sequence[Tensor], shares: Tensor) -> Tensor:
         """Return shares of the classes ``(n, n_classes)``, spread over both graphs.
@@ -313,13 +310,13 @@ class Sorting:
         return grouping.spread(weights, near, self.n_classes, alpha=ALPHA)
 
     def mended(self, graphs: Sequence[Tensor], shares: Tensor) -> Tensor:
-        """Return one-hot classes, and rows of zeros for images in doubt.
+        """Return targets: one-hot classes, and rows of zeros for images in doubt.
 
         Spreading the classes that are known mends, image by image, what was grouped wrongly.
         """
         spread = self.spread(graphs, shares)
         kept = spread.max(dim=1).values >= LEAST_SHARE
-        return torch.eye(self.n_classes)[spread.argmax(1)] * kept[:, None]
+        return self.targets(torch.eye(self.n_classes)[spread.argmax(1)] * kept[:, None])
 
     def targets(self, shares: Tensor, weight: float = 1.0) -> Tensor:
         """Return targets ``(n, n_classes)`` on the device, given labels in place of found ones."""
