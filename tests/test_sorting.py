@@ -154,6 +154,14 @@ def test_images_between_two_classes_have_no_target():
     assert targets.sum() == 59
 
 
+def test_where_every_image_of_a_class_is_in_doubt_all_keep_their_targets():
+    shares = one_hot(THIRDS)
+    shares[:40] = torch.tensor([0.55, 0.45, 0.0])  # less than `LEAST_SHARE`, all of them
+    targets = make_sorting(60).mended(GRAPHS, shares)
+    assert targets.argmax(1).tolist() == np.repeat([0, 2], [40, 20]).tolist()
+    assert targets.sum(1).tolist() == [1.0] * 60
+
+
 def test_a_given_label_takes_the_place_of_what_was_found():
     given = np.full(60, -1)
     given[[3, 50]] = [2, 0]

@@ -278,11 +278,7 @@ class Sorting:
         for neighbours in graphs:
             votes = grouping.vote(classes, neighbours)
             known &= votes.gather(1, classes[:, None])[:, 0] >= least_vote - ROUNDING
-        for label in classes.unique():
-            mine = classes == label
-            if not known[mine].any():  # a class must not vanish because it is small or torn
-                known |= mine
-        return known
+        return with_every_class(known, classes)
 
     def named(self, groups: Tensor) -> Tensor:
         """Return how much each image's group counts for each class, ``(n, n_classes)``.
@@ -314,9 +310,9 @@ class Sorting:
 
         Spreading the classes that are known mends, image by image, what was grouped wrongly.
         """
-        spread = self.spread(graphs, shares)
-        kept = spread.max(dim=1).values >= LEAST_SHARE
-        return self.targets(torch.eye(self.n_classes)[spread.argmax(1)] * kept[:, None])
+        largest, classes = self.spread(graphs, shares).cpu().max(dim=1)
+        kept = with_every_class(largest >= LEAST_SHARE, torch.where(largest > 0, classes, -1))
+        return self.targets(torch.eye(self.n_classes)[classes] * kept[:, None])
 
     def targets(self, shares: Tensor, weight: float = 1.0) -> Tensor:
         """Return targets ``(n, n_classes)`` on the device, given labels in place of found ones."""
@@ -334,6 +330,25 @@ class Sorting:
         feed = Feed(self.data, self.strong_transform, targets=targets, index=enough)
         settings = with_small_batches(self.settings(epochs=self.epochs[name], average=AVERAGE))
         return self.train(name, {"classification": 1.0}, feed, settings)
+
+
+def with_every_class(kept: Tensor, classes: Tensor) -> Tensor:
+    """Return which images are kept, and all of a class of which none would be; -1 is no class.
+
+    A class must not vanish because it is small, or torn between others.
+
+    Examples
+    --------
+    >>> kept = torch.tensor([True, False, False, False, False])
+    >>> with_every_class(kept, torch.tensor([0, 0, 1, 1, -1])).tolist()
+    [True, False, True, True, False]
+    """
+    kept = kept.clone()
+    for label in classes.unique().tolist():
+        mine = classes == label
+        if label >= 0 and not kept[mine].any():
+            kept |= mine
+    return kept
 
 
 def split_epochs(total: int, *, labelled: bool = False) -> dict[str, int]:
