@@ -385,7 +385,7 @@ def nothing(*_: object) -> None:
 PARTS: dict[str, list[tuple[str, Any]]] = {
     "one head": [("selfsort.sorting.N_HEADS", 1)],
     "no tangent distance": [("selfsort.grouping.rank_by_tangents", as_they_come)],
-    "first targets not strict": [("selfsort.sorting.FIRST_VOTE", 0.0)],
+    "first votes need not agree": [("selfsort.sorting.FIRST_VOTE", 0.0)],
     "nothing spreads": [("selfsort.sorting.ALPHA", 0.01)],
     "no erasing": [("selfsort.estimators.classes.ERASE", 0.0)],
     "no averaged weights": [("selfsort.sorting.AVERAGE", 0.0)],

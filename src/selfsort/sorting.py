@@ -54,7 +54,7 @@ N_SPREAD = 5
 """Neighbours, of each graph, over which classes spread to the images in doubt."""
 ALPHA = 0.9
 LABEL_WEIGHT = 50.0
-"""Of a given label, in images that got theirs from a group: it reaches its direct neighbours."""
+"""How many images named by a group one given label counts for: enough for its neighbours too."""
 AVERAGE = 0.99
 """Decay of the averaged weights, at each step."""
 FIRST_VOTE, SECOND_VOTE = 1.0, 0.9
@@ -297,9 +297,9 @@ class Sorting:
         return (counts / counts.sum(1, keepdim=True).clamp_min(1))[groups]
 
     def spread(self, graphs: Sequence[Tensor], shares: Tensor) -> Tensor:
-        """Return shares of the classes ``(n, n_classes)``, spread over both graphs.
+        """Return shares of the classes ``(n, n_classes)``, spread over all graphs.
 
-        Given labels, which count as many images, take the place of their images' shares.
+        Given labels, which count for `LABEL_WEIGHT` images, take the place of their images' shares.
         """
         near = torch.cat([neighbours[:, :N_SPREAD] for neighbours in graphs], dim=1)
         weights = self.targets(shares, LABEL_WEIGHT).cpu()
