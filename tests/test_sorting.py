@@ -312,13 +312,21 @@ def test_with_labels_there_is_a_third_round():
 
 
 def test_classes_spread_over_the_neighbours_of_every_stage_so_far(monkeypatch):
-    stage, seen = make_sorting(labels=labelled([3, 30, 59], [2, 0, 1])), []
-    mended = stage.mended
+    stage, seen, voters = make_sorting(labels=labelled([3, 30, 59], [2, 0, 1])), [], []
+    mended, undoubted = stage.mended, stage.undoubted
+    monkeypatch.setattr(
+        stage,
+        "undoubted",
+        lambda classes, certain, graphs, vote: (
+            voters.append(len(graphs)) or undoubted(classes, certain, graphs, vote)
+        ),
+    )
     monkeypatch.setattr(
         stage, "mended", lambda graphs, *rest: seen.append(len(graphs)) or mended(graphs, *rest)
     )
     stage.run()
     assert seen == [2, 3, 4]
+    assert voters == [2, 2, 2]  # pixels and the newest features
 
 
 @pytest.mark.parametrize("n_certain", [0, 1])

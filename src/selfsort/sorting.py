@@ -165,7 +165,10 @@ class Sorting:
         graphs.append(self.neighbours_of(features, N_FEATURE_NEIGHBOURS))
         classes = codes.argmax(1).cpu()
         everything = torch.ones(len(classes), dtype=torch.bool)
-        known = self.undoubted(classes, everything, [graphs[0], graphs[-1]], SECOND_VOTE)
+        # Older features were learned from worse classes: their neighbours help to spread, but
+        # have no vote.
+        voters = [graphs[0], graphs[-1]]
+        known = self.undoubted(classes, everything, voters, SECOND_VOTE)
         return self.mended(graphs, torch.eye(self.n_classes)[classes] * known[:, None])
 
     def n_neighbours(self, wanted: int) -> int:
