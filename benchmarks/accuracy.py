@@ -3,14 +3,15 @@
     python benchmarks/accuracy.py                 # all rows, seeds 0-9, each row's first seed first
     python benchmarks/accuracy.py --only none --seeds 0-29
     python benchmarks/accuracy.py --minutes 60    # starts no run after that
+    python benchmarks/accuracy.py --jobs 2        # two runs at once: more runs, no times to quote
     python benchmarks/accuracy.py --ablation      # `none` with one part removed each, seeds 0-2
     python benchmarks/accuracy.py --table         # only write the page again, from what is there
     python benchmarks/accuracy.py --list          # rows, goals and what is done
 
 All of it takes days, so it goes on where it was: a finished run is one line of
 `accuracy.jsonl` or `ablation.jsonl`, and is not repeated while the method's code stays the same.
-Each run is a process of its own, alone on all cores. Labels that a row does not give to the
-estimator are looked at after the fit only, and choose nothing.
+Each run is a process of its own, alone on all cores unless `--jobs` says otherwise. Labels that a
+row does not give to the estimator are looked at after the fit only, and choose nothing.
 
 Where others edit the code meanwhile, measure a copy that stands still:
 
@@ -26,8 +27,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -41,10 +45,10 @@ from common import (
     alone,
     append_line,
     as_line,
-    first_by_seed,
     parse_seeds,
     patch,
     read_lines,
+    setting,
 )
 
 from selfsort.estimators.resources import resolve_device
@@ -52,6 +56,11 @@ from selfsort.runs.training import machine, versions
 from selfsort.training import has_fast_bfloat16
 
 # ---- runs ---------------------------------------------------------------------------------
+
+
+def precision() -> str:
+    """Return in which numbers a network multiplies here."""
+    return "bfloat16" if has_fast_bfloat16(resolve_device("auto")) else "float32"
 
 
 def run_here(row: Row, seed: int, expected: str | None) -> Record:
@@ -69,7 +78,7 @@ def run_here(row: Row, seed: int, expected: str | None) -> Record:
         "machine": machine(),
         "versions": versions(),
         "device": device.type,
-        "precision": "bfloat16" if has_fast_bfloat16(device) else "float32",
+        "precision": precision(),
         "threads": torch.get_num_threads(),
         "load_before": round(os.getloadavg()[0], 2),
         "patches": row.written_patches(),
@@ -77,13 +86,13 @@ def run_here(row: Row, seed: int, expected: str | None) -> Record:
     return head | row.learn(seed)
 
 
-def run_apart(row: Row, seed: int, version: str) -> Record | None:
-    """Run once in a process of its own, on all cores; None where that failed."""
+def run_apart(row: Row, seed: int, version: str, threads: int) -> Record | None:
+    """Run once in a process of its own; None where that failed."""
     command = [sys.executable, __file__, "--run", row.name, str(seed), "--expect", version]
     command += ["--ablation"] if row in ABLATION else []
     environment = {
         **os.environ,
-        "OMP_NUM_THREADS": str(os.cpu_count()),
+        "OMP_NUM_THREADS": str(threads),
         "PYTHONPATH": str(SOURCE.parent),
     }
     done = subprocess.run(
@@ -98,25 +107,30 @@ def run_missing(
     lines: Path,
     write: Callable[[], None],
     minutes: float = float("inf"),
+    jobs: int = 1,
 ) -> int:
     """Run what is not there yet, the first seed of all rows first; return how many failed."""
-    done = {(one["row"], one["seed"], one["version"]) for one in read_lines(lines)}
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    here = setting({"threads": threads, "precision": precision()})
+    done = {(one["row"], one["seed"], one["version"], setting(one)) for one in read_lines(lines)}
     end = time.monotonic() + 60 * minutes
-    failed = 0
-    for row, seed in [(row, seed) for seed in seeds for row in rows]:
+    one_at_a_time = threading.Lock()
+
+    def run_if_missing(row: Row, seed: int) -> bool:
         version = row.version()  # each time: the code may have changed since the last run
-        if (row.name, seed, version) in done:
-            continue
-        if time.monotonic() >= end:
-            break
-        record = run_apart(row, seed, version)
-        if record is None:
-            failed += 1
-        else:
-            append_line(lines, record)
-            write()
-        print(f"{datetime.datetime.now():%H:%M:%S} {said(row, seed, record)}", flush=True)
-    return failed
+        if (row.name, seed, version, here) in done or time.monotonic() >= end:
+            return True
+        record = run_apart(row, seed, version, threads)
+        with one_at_a_time:
+            if record is not None:
+                append_line(lines, record)
+                write()
+            print(f"{datetime.datetime.now():%H:%M:%S} {said(row, seed, record)}", flush=True)
+        return record is not None
+
+    wanted = [(row, seed) for seed in seeds for row in rows]
+    with ThreadPoolExecutor(jobs) as pool:
+        return sum(not went for went in pool.map(run_if_missing, *zip(*wanted, strict=True)))
 
 
 def said(row: Row, seed: int, record: Record | None) -> str:
@@ -135,8 +149,10 @@ def print_list(rows: Sequence[Row], lines: Path) -> None:
     records = read_lines(lines)
     for row in rows:
         version = row.version()
-        done = first_by_seed((one for one in records if one["row"] == row.name), version)
-        print(f"{row.name:12} {len(done):2} of {row.n_seeds} seeds at {version}: {row.what}")
+        mine = [one for one in records if (one["row"], one["version"]) == (row.name, version)]
+        seeds = Counter(name for name, _ in {(setting(one), one["seed"]) for one in mine})
+        done = ", ".join(f"{count} on {name}" for name, count in sorted(seeds.items())) or "none"
+        print(f"{row.name:12} {done} of {row.n_seeds} seeds at {version}: {row.what}")
         for bound in row.goal:
             print(f"{'':12} {bound}")
 
@@ -147,6 +163,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--only", action="append", help="a row's name; may be repeated")
     parser.add_argument("--seeds", type=parse_seeds, help="such as 0-29 or 0,3,7")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start none after")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once, on a part of the cores")
     parser.add_argument("--ablation", action="store_true", help="`none` without one part each")
     parser.add_argument("--table", action="store_true", help="only write the page and picture")
     parser.add_argument("--list", action="store_true", help="list the rows and what is done")
@@ -183,7 +200,7 @@ def main() -> int:
     if not arguments.table:
         seeds = arguments.seeds or parse_seeds("0-2" if arguments.ablation else "0-9")
         with alone():
-            failed = run_missing(chosen, seeds, lines, write, arguments.minutes)
+            failed = run_missing(chosen, seeds, lines, write, arguments.minutes, arguments.jobs)
     write()
     write_prototypes()
     return min(failed, 1)

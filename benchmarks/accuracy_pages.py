@@ -18,6 +18,7 @@ from common import (
     percent,
     plain,
     read_lines,
+    setting,
     spread,
     table,
 )
@@ -28,26 +29,18 @@ from selfsort.pictures import save_comparison_strip
 
 
 def verdict(row: Row, runs: list[Record]) -> str:
-    """Return whether the goal is met; before all seeds are there, so far."""
+    """Return whether the goal is met, or what is missed; so far, until all seeds are there."""
     if not row.goal:
         return "–"
-    word = "met" if all(bound.holds(runs) for bound in row.goal) else "missed"
-    return word if len(runs) >= row.n_seeds else f"{word} so far"
+    missed = ", ".join(str(bound) for bound in row.goal if not bound.holds(runs))
+    so_far = "" if len(runs) >= row.n_seeds else " so far"
+    return f"missed{so_far}: {missed}" if missed else f"met{so_far}"
 
 
 def seconds(runs: list[Record]) -> str:
     """Return the mean and the longest time."""
     values = figures(runs, "seconds")
     return f"{np.mean(values):.0f} ({max(values):.0f})"
-
-
-def threads(runs: list[Record]) -> str:
-    """Return how many threads the runs had, and in which numbers they multiplied.
-
-    Convolutions take three times as long in float32 as in bfloat16 (older runs did not say).
-    """
-    words = {f"{run['threads']} {run.get('precision', '')}".strip() for run in runs}
-    return " / ".join(sorted(words))
 
 
 def main_cells(row: Row, runs: list[Record]) -> list[str]:
@@ -63,7 +56,7 @@ def main_cells(row: Row, runs: list[Record]) -> list[str]:
         spread(figures(runs, f"{tested}.calibration_error"), 4),
         f"{sum(run['collapsed'] for run in runs)}",
         seconds(runs),
-        threads(runs),
+        setting(runs[0]),
         f"`{runs[0]['version']}`",
         verdict(row, runs),
     ]
@@ -113,7 +106,8 @@ def seed_section(row: Row, runs: list[Record]) -> list[str]:
     )
     picture = ["![prototypes of each seed](prototypes.png)", ""] if row.name == "none" else []
     return [
-        *(f"## `{row.name}`", "", *table(["seed", *columns], rows), ""),
+        *(f"## `{row.name}`, threads: {setting(runs[0])}", ""),
+        *(*table(["seed", *columns], rows), ""),
         *(f"Mean seconds of the stages: {stages}.", "", *picture),
     ]
 
@@ -132,14 +126,17 @@ ACCURACY_NOTE = (
     "on the images they were fitted on, as clustering papers do. The calibration error (15 bins) "
     "is that of the test images where there are some. A run is collapsed if a class is out of use "
     "or the accuracy is below 90 %. Seconds are those of the fit, for `suggested` of both fits; "
-    "CPU seconds are those of all threads together. "
+    "CPU seconds are those of all threads together. Where a machine has no bfloat16, a fit takes "
+    "three times as long; runs on one thread had another one beside them, and say little of time. "
+    "With `n_classes=None`, K is the number of classes that the images suggest, and where that is "
+    "10 the fit is the same as if it had been told (`tests/test_estimators.py`). "
     "Each row shows its newest version of the method, the hash of its code, and no older one."
 )
 
 
 def accuracy_page(records: Sequence[Record]) -> str:
     """Return the page of all rows."""
-    shown = [(row, runs) for row in ROWS if (runs := newest(records, row.name))]
+    shown = [(row, runs) for row in ROWS for runs in newest(records, row.name)]
     parts = [
         *header("Accuracy at every number of labels", "", [runs for _, runs in shown]),
         *(ACCURACY_NOTE, ""),
@@ -152,7 +149,8 @@ def accuracy_page(records: Sequence[Record]) -> str:
 
 def change(runs: list[Record], whole: Sequence[Record]) -> str:
     """Return by how much the mean changes against the whole method, the same seeds and code."""
-    found = first_by_seed(whole, runs[0]["version"].partition("+")[0])
+    alike = [run for run in whole if setting(run) == setting(runs[0])]
+    found = first_by_seed(alike, runs[0]["version"].partition("+")[0])
     pairs = [(run, found[run["seed"]]) for run in runs if run["seed"] in found]
     if not pairs:
         return "–"
@@ -162,7 +160,7 @@ def change(runs: list[Record], whole: Sequence[Record]) -> str:
 
 def ablation_page(records: Sequence[Record], whole: Sequence[Record]) -> str:
     """Return the page of what each part of the method does; `whole` are the runs of `none`."""
-    shown = [(row, runs) for row in ABLATION if (runs := newest(records, row.name))]
+    shown = [(row, runs) for row in ABLATION for runs in newest(records, row.name)]
     rows = [
         [
             row.name,
@@ -172,7 +170,7 @@ def ablation_page(records: Sequence[Record], whole: Sequence[Record]) -> str:
             change(runs, whole),
             f"{sum(run['collapsed'] for run in runs)}",
             seconds(runs),
-            threads(runs),
+            setting(runs[0]),
             f"`{runs[0]['version']}`",
         ]
         for row, runs in shown
@@ -204,7 +202,7 @@ def write_ablation() -> None:
 
 def write_prototypes() -> None:
     """Draw the ten prototypes of each seed of `none`, in the order of their labels."""
-    runs = newest(read_lines(RESULTS / "accuracy.jsonl"), "none")
+    runs = max(newest(read_lines(RESULTS / "accuracy.jsonl"), "none"), key=len, default=[])
     if runs:
         lines = [(f"seed {run['seed']}", unpacked(run["prototypes"])) for run in runs]
         save_comparison_strip(RESULTS / "prototypes.png", lines)

@@ -119,13 +119,26 @@ def first_by_seed(records: Iterable[Record], version: str) -> dict[int, Record]:
     return runs
 
 
-def newest(records: Iterable[Record], row: str) -> list[Record]:
-    """Return a row's runs of the newest version, in the order of the seeds."""
+def setting(record: Record) -> str:
+    """Return on how many threads a run was, and in which numbers it multiplied.
+
+    Times differ with both, threefold with the latter, and accuracies in their last digit: runs of
+    two settings are not thrown together. The oldest runs did not say the numbers.
+    """
+    return f"{record['threads']} {record.get('precision', '')}".strip()
+
+
+def newest(records: Iterable[Record], row: str) -> list[list[Record]]:
+    """Return a row's runs of the newest version, a list each setting, in the order of seeds."""
     mine = [record for record in records if record["row"] == row]
     if not mine:
         return []
     version = max(mine, key=lambda record: record["date"])["version"]
-    return [run for _, run in sorted(first_by_seed(mine, version).items())]
+    groups = []
+    for one in sorted({setting(record) for record in mine}):
+        runs = first_by_seed((record for record in mine if setting(record) == one), version)
+        groups.append([run for _, run in sorted(runs.items())])
+    return [runs for runs in groups if runs]
 
 
 def figure(record: Record, path: str) -> float | None:
@@ -147,6 +160,7 @@ STATISTICS: dict[str, Callable[[list[float]], float]] = {
     "worst": min,
     "longest": max,
     "total": sum,
+    "share of 10 among": lambda values: float(np.mean([value == 10 for value in values])),
 }
 SIGNS = {"≥": operator.ge, "≤": operator.le, ">": operator.gt}
 

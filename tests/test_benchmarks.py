@@ -99,11 +99,16 @@ def test_the_table_gives_mean_worst_best_collapsed_and_seconds() -> None:
     ("shares", "seconds", "expected"),
     [
         ((0.99, 0.99, 0.99), 300.0, "met"),
-        ((0.99, 0.99, 0.99), 300.1, "missed"),
-        ((0.99, 0.99, 0.9899), 200.0, "missed"),
-        ((1.0, 1.0, 0.979), 200.0, "missed"),
+        ((0.99, 0.99, 0.99), 300.1, "missed: longest seconds ≤ 300"),
+        ((0.99, 0.99, 0.9899), 200.0, "missed: mean test accuracy ≥ 99 %"),
+        ((1.0, 1.0, 0.979), 200.0, "missed: worst test accuracy ≥ 98 %"),
         ((0.99, 0.99), 200.0, "met so far"),
-        ((None, None, None), 200.0, "missed"),
+        (
+            (None, None),
+            300.1,
+            "missed so far: mean test accuracy ≥ 99 %, worst test accuracy ≥ 98 %, "
+            "longest seconds ≤ 300",
+        ),
     ],
 )
 def test_a_goal_is_met_or_missed(
@@ -116,11 +121,34 @@ def test_a_goal_is_met_or_missed(
 @pytest.mark.usefixtures("rows")
 def test_only_the_newest_version_counts_and_of_a_seed_the_first_run() -> None:
     lines = [line(0, 0.5, "old"), line(1, 0.97), line(0, 0.98), line(0, 1.0), line(5, 0.4, "old")]
-    assert [run["test"]["accuracy"] for run in common.newest(lines, "none")] == [0.98, 0.97]
+    (newest,) = common.newest(lines, "none")
+    assert [run["test"]["accuracy"] for run in newest] == [0.98, 0.97]
     found = cells(accuracy_pages.accuracy_page(lines), "`none`")
     assert found[3:5] == ["2", "97.50 (97.00 to 98.00)"]
     assert "50.00" not in found[4]
     assert common.newest(lines, "digits") == []
+
+
+@pytest.mark.usefixtures("rows")
+def test_runs_of_two_settings_are_not_thrown_together() -> None:
+    lines = [line(0, 0.98), line(0, 0.97, threads=1), line(1, 0.96), line(0, 0.5, "old", threads=4)]
+    one, two = common.newest(lines, "none")
+    assert [run["threads"] for run in one + two] == [1, 2, 2]
+    page = accuracy_pages.accuracy_page(lines)
+    starts = [text for text in page.splitlines() if text.startswith("| `none` |")]
+    assert ["97.00 (97.00 to 97.00)" in text for text in starts] == [True, False]
+    assert ["1 float32" in text for text in starts] == [True, False]
+    assert page.count("## `none`, threads: 2 float32") == 1
+    pages = accuracy_pages.change([line(0, 0.99, "new+patch")], lines)
+    assert pages == "+1.00 (1 of 1 seeds)"
+
+
+def test_the_share_of_runs_that_find_ten_classes() -> None:
+    bound = common.Bound("share of 10 among", "extra.classes", "≥", 0.6)
+    runs = [line(seed, extra={"classes": n}) for seed, n in enumerate((10, 10, 9))]
+    assert bound.holds(runs)
+    assert not bound.holds(runs[1:])
+    assert str(bound) == "share of 10 among classes ≥ 0.6"
 
 
 def test_figures_are_those_of_the_fitted_images_where_there_are_no_others() -> None:
@@ -139,17 +167,19 @@ class Runs:
         self.asked: list[tuple[str, int]] = []
         self.fails: set[tuple[str, int]] = set()
 
-    def __call__(self, row: Any, seed: int, version: str) -> dict[str, Any] | None:
+    def __call__(self, row: Any, seed: int, version: str, threads: int) -> dict[str, Any] | None:
         self.asked.append((row.name, seed))
         if (row.name, seed) in self.fails:
             return None
-        return line(seed, version=version, row=row.name)
+        return line(seed, version=version, row=row.name, threads=threads)
 
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     stand_in = Runs()
     monkeypatch.setattr(accuracy, "run_apart", stand_in)
+    monkeypatch.setattr(accuracy, "precision", lambda: "float32")
+    monkeypatch.setattr(accuracy.os, "cpu_count", lambda: 4)
     monkeypatch.setattr(accuracy_rows, "method_version", lambda also: "new")
     return stand_in
 
@@ -170,6 +200,16 @@ def test_a_finished_run_is_not_repeated(
     accuracy.run_missing(two, [0], path, lambda: None)
     assert runs.asked[6:] == first[:2]
     assert [one["version"] for one in common.read_lines(path)] == ["new"] * 6 + ["newer"] * 2
+
+
+def test_two_runs_at_once_share_the_cores(runs: Runs, tmp_path: Path) -> None:
+    path = tmp_path / "accuracy.jsonl"
+    two = accuracy_rows.ROWS[:2]
+    accuracy.run_missing(two, [0], path, lambda: None)
+    accuracy.run_missing(two, [0, 1], path, lambda: None, jobs=2)
+    again = accuracy.run_missing(two, [0, 1], path, lambda: None, jobs=2)
+    assert again == 0
+    assert [one["threads"] for one in common.read_lines(path)] == [4] * 2 + [2] * 4
 
 
 def test_a_failed_run_is_not_recorded_and_others_go_on(

@@ -825,6 +825,18 @@ def test_classes_that_the_data_does_not_bear_are_warned_of():
 # ---- the number of classes, chosen from the images --------------------------------------------
 
 
+@ignore_collapse
+def test_ten_classes_chosen_give_the_fit_of_ten_classes_told(monkeypatch):
+    monkeypatch.setattr("selfsort.grouping.choose_n_groups", lambda information, most: 10)
+    chosen, told = (
+        AutoencoderClusterer(n_classes=n, **{**QUICK, "epochs": 2}).fit(IMAGES[:600])
+        for n in (None, 10)
+    )
+    assert chosen.n_classes_ == 10
+    assert np.array_equal(chosen.predict_proba(IMAGES), told.predict_proba(IMAGES))
+    assert np.array_equal(chosen.prototypes_, told.prototypes_)
+
+
 def test_the_number_of_classes_is_chosen_from_the_images(tmp_path):
     rng = np.random.default_rng(0)
     # Four kinds: a bar at one of four places, a little noise on it.
