@@ -266,6 +266,9 @@ def test_a_number_of_classes_that_was_found_is_told(tmp_path):
     assert page.text("li")[1] == "The number of classes, 10, was found in the images, not given."
     page = Page(write_report(make_run(tmp_path, asked={"n_classes": 10})))
     assert page.text("li")[1] == "The number of classes, 10, was given, not found."
+    page = Page(write_report(make_run(tmp_path, asked={"n_classes": 10}, natural_n_classes=13)))
+    expected = "The number of classes, 10, was given, not found. The images themselves suggest 13."
+    assert page.text("li")[1] == expected
 
 
 def test_hostile_names_are_text(tmp_path):

@@ -656,6 +656,7 @@ def test_noise_among_digits_is_the_most_unusual(monkeypatch, tmp_path, taught, d
 def test_the_information_of_each_number_of_classes_is_kept_and_shown(sorted_run):
     curve = result_of(sorted_run)["information_curve"]
     assert 10 <= len(curve) <= 30
+    assert 2 <= result_of(sorted_run)["natural_n_classes"] <= 30
     assert curve[0] == 0
     assert curve == sorted(curve)  # more groups never keep less
     assert "How many classes there are" in (sorted_run / "report.html").read_text(encoding="utf-8")

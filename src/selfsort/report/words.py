@@ -98,7 +98,9 @@ def assumptions(result: Mapping[str, Any]) -> list[str]:
 
 def _class_count(result: Mapping[str, Any], n_classes: int) -> str:
     if (result.get("asked") or {}).get("n_classes") != "auto":
-        return f"The number of classes, {n_classes}, was given, not found."
+        natural = result.get("natural_n_classes")
+        suggested = f" The images themselves suggest {natural}." if natural else ""
+        return f"The number of classes, {n_classes}, was given, not found.{suggested}"
     return f"The number of classes, {n_classes}, was found in the images, not given."
 
 

@@ -327,6 +327,7 @@ def _result(run: Run, estimator: Any, extra: dict[str, Any]) -> dict[str, Any]:
         "data": run.data.name,
         "seed": run.request.seed,
         "n_classes": None if means is None else len(means),
+        "natural_n_classes": getattr(estimator, "natural_n_classes_", None),
         "information_curve": None if curve is None else [round(float(v), 6) for v in curve],
         "n_labels": run.labels.n_labels,
         "epochs": len(run.watch.rows),
