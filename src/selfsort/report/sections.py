@@ -29,7 +29,7 @@ SECTIONS = (
         "What doubt tells",
         "Images are kept from the most certain one on: to the right all of them, to the left only "
         "those whose class has a high probability. The higher the line stays, the more of the "
-        "mistakes are among the images in doubt. 'selfsort predict' leaves those out when asked to.",
+        "mistakes are among the images in doubt. 'selfsort predict' can leave those out.",
         "Line chart of the accuracy among the images kept, over the share that is kept; marked: "
         "the images with a probability of at least 0.9 and of at least 0.99.",
     ),
