@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
 import pytest
 import torch
-from scipy.special import softmax
-from scipy.stats import gumbel_r, kstest
+from scipy.special import log_softmax, softmax
+from scipy.stats import gumbel_r, kstest, multivariate_normal
+from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
 
-from selfsort.bottlenecks import (
-    BOTTLENECKS,
-    Gumbel,
-    RectifiedSoftmax,
-    Softmax,
-    StraightThrough,
-    gumbel_noise,
-    make_bottleneck,
-)
+from selfsort.bottlenecks import BOTTLENECKS, make_bottleneck
+from selfsort.bottlenecks.base import ClassReader, gumbel_noise
+from selfsort.bottlenecks.gumbel import Gumbel
+from selfsort.bottlenecks.softmax import RectifiedSoftmax, Softmax
+from selfsort.bottlenecks.straight_through import StraightThrough
 from selfsort.errors import InputError
 
-everything = pytest.mark.parametrize("name", sorted(BOTTLENECKS))
+ALSO = {"gumbel": [{"groups": 3, "categories": 4}, {"straight_through": True}]}
+everything = pytest.mark.parametrize(
+    ("name", "parameters"),
+    [(name, {}) for name in sorted(BOTTLENECKS)]
+    + [(name, parameters) for name, others in ALSO.items() for parameters in others],
+)
+naming = pytest.mark.parametrize(
+    "name", [name for name in sorted(BOTTLENECKS) if make_bottleneck(name, 3).names_classes]
+)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -38,73 +45,134 @@ def logits_of(n: int = 40, n_classes: int = 5, size: float = 2.0) -> torch.Tenso
 @everything
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("shape", [(1, 2), (3, 10), (5, 1), (0, 4)])
-def test_rows_are_distributions(name, training, progress, shape):
-    code = make_bottleneck(name).train(training)(logits_of(*shape), progress, seeded())
-    assert code.shape == shape
+@pytest.mark.parametrize("shape", [(1, 2), (3, 10), (4, 3)])
+def test_each_image_gets_its_codes(name, parameters, training, progress, shape):
+    n, n_classes = shape
+    bottleneck = make_bottleneck(name, n_classes, parameters).train(training)
+    assert bottleneck.name == name
+    code = bottleneck(logits_of(n, bottleneck.n_logits), progress, seeded())
+    assert code.shape == (n * bottleneck.copies if training else n, bottleneck.code_dim)
     assert code.dtype == torch.float32
+    assert torch.isfinite(code).all()
+
+
+@naming
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(1, 2), (3, 10), (5, 1), (0, 4)])
+def test_codes_that_name_the_class_are_distributions(name, training, progress, shape):
+    code = make_bottleneck(name, shape[1]).train(training)(logits_of(*shape), progress, seeded())
     assert (code >= 0).all()
     np.testing.assert_allclose(code.sum(1).numpy(), 1, atol=1e-6)
 
 
 @everything
 @pytest.mark.parametrize("training", [True, False])
-def test_extreme_logits_give_finite_codes_and_gradients(name, training):
-    logits = torch.tensor([[1e4, -1e4, 0.0], [0.0, 0.0, 0.0]], requires_grad=True)
-    code = make_bottleneck(name).train(training)(logits, 1.0, seeded())
-    (code * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+def test_extreme_logits_give_finite_codes_and_gradients(name, parameters, training):
+    bottleneck = make_bottleneck(name, 3, parameters).train(training)
+    logits = torch.zeros(2, bottleneck.n_logits)
+    logits[0, :2] = torch.tensor([1e4, -1e4])
+    logits.requires_grad_()
+    code = bottleneck(logits, 1.0, seeded())
+    (code * torch.arange(bottleneck.code_dim)).sum().backward()
     assert torch.isfinite(code).all()
     assert torch.isfinite(logits.grad).all()
 
 
-@everything
+@naming
 @pytest.mark.parametrize("training", [True, False])
 def test_the_gradient_flows_and_moving_all_logits_of_a_row_changes_nothing(name, training):
     logits = logits_of().abs().requires_grad_()  # above 0, where no ReLU stops the gradient
-    code = make_bottleneck(name).train(training)(logits, 0.5, seeded())
+    code = make_bottleneck(name, 5).train(training)(logits, 0.5, seeded())
     (code * torch.arange(5.0)).sum().backward()
     assert (logits.grad.abs().sum(1) > 1e-3).all()
     np.testing.assert_allclose(logits.grad.sum(1).numpy(), 0, atol=1e-5)
 
 
 @everything
-def test_evaluation_draws_nothing_and_does_not_depend_on_progress(name):
-    bottleneck, generator = make_bottleneck(name).eval(), seeded()
+def test_evaluation_draws_nothing_and_does_not_depend_on_progress(name, parameters):
+    bottleneck, generator = make_bottleneck(name, 5, parameters).eval(), seeded()
+    logits = logits_of(n_classes=bottleneck.n_logits)
     before = generator.get_state(), torch.get_rng_state()
-    codes = [bottleneck(logits_of(), progress, generator) for progress in (0.0, 0.3, 1.0)]
+    codes = [bottleneck(logits, progress, generator) for progress in (0.0, 0.3, 1.0)]
     assert torch.equal(generator.get_state(), before[0])
     assert torch.equal(torch.get_rng_state(), before[1])
     assert torch.equal(codes[0], codes[1])
     assert torch.equal(codes[0], codes[2])
-    assert torch.equal(codes[0].argmax(1), logits_of().argmax(1))
+    if bottleneck.names_classes:
+        assert torch.equal(codes[0].argmax(1), logits.argmax(1))
 
 
 @everything
-def test_the_generator_alone_decides_the_noise(name):
-    bottleneck = make_bottleneck(name)
-    first = bottleneck(logits_of(), 0.5, seeded(1))
+def test_the_generator_alone_decides_the_noise(name, parameters):
+    bottleneck = make_bottleneck(name, 5, parameters)
+    logits = logits_of(n_classes=bottleneck.n_logits)
+    first = copy.deepcopy(bottleneck)(logits, 0.5, seeded(1))
     before = torch.get_rng_state()
-    again = bottleneck(logits_of(), 0.5, seeded(1))
+    again = bottleneck(logits, 0.5, seeded(1))
     assert torch.equal(first, again)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @everything
-def test_rows_do_not_depend_on_each_other(name):
-    bottleneck, logits = make_bottleneck(name).eval(), logits_of()
+def test_rows_do_not_depend_on_each_other(name, parameters):
+    bottleneck = make_bottleneck(name, 5, parameters).eval()
+    logits = logits_of(n_classes=bottleneck.n_logits)
     rows = torch.cat([bottleneck(row[None]) for row in logits])
-    np.testing.assert_allclose(rows.detach().numpy(), bottleneck(logits).numpy(), atol=1e-6)
+    np.testing.assert_allclose(
+        rows.detach().numpy(), bottleneck(logits).detach().numpy(), atol=1e-5
+    )
 
 
 @everything
-def test_a_bottleneck_has_no_weights(name):
-    assert not make_bottleneck(name).state_dict()
-    assert make_bottleneck(name).name == name
+def test_classes_can_be_told_of_every_code(name, parameters):
+    bottleneck = make_bottleneck(name, 5, parameters).eval()
+    logits = logits_of(n_classes=bottleneck.n_logits)
+    code = bottleneck(logits)
+    if bottleneck.reader is not None:
+        bottleneck.reader.fit(bottleneck.read(code).detach().numpy(), seed=0)
+    found = bottleneck.class_logits(logits, code).argmax(1)
+    assert found.unique().numel() == 5
+    if bottleneck.names_classes:
+        assert torch.equal(found, code.argmax(1))
+
+
+@pytest.mark.parametrize("name", ["softmax", "rectified-softmax", "straight-through", "gumbel"])
+def test_these_have_no_weights(name):
+    assert not make_bottleneck(name, 10).state_dict()
+
+
+def test_a_reader_finds_the_kinds_of_codes():
+    codes, kinds = make_blobs(300, 4, centers=3, cluster_std=0.5, random_state=0)
+    reader = ClassReader(3, 4)
+    reader.fit(codes.astype(np.float32), seed=0)
+    logits = reader(torch.from_numpy(codes).float())
+    assert adjusted_rand_score(kinds, logits.argmax(1).numpy()) == 1.0
+    # Those of a mixture of normal distributions of one variance, up to what all classes share.
+    found = torch.log_softmax(logits, 1).numpy()
+    density = np.stack(
+        [
+            multivariate_normal(centre, float(reader.variance)).logpdf(codes)
+            for centre in reader.centres.numpy()
+        ],
+        axis=1,
+    )
+    np.testing.assert_allclose(found, log_softmax(density, axis=1), atol=1e-2)
+    assert float(reader.variance) == pytest.approx(0.25, rel=0.1)
+
+
+def test_a_parameter_that_a_bottleneck_does_not_have():
+    with pytest.raises(InputError) as error:
+        make_bottleneck("gumbel", 10, {"group": 2})
+    assert str(error.value) == (
+        "There is no parameter of the bottleneck 'gumbel' named 'group'. Did you mean 'groups'? "
+        "Known parameters: categories, end, groups, start, straight_through."
+    )
 
 
 def test_an_unknown_name_lists_all_registered():
     with pytest.raises(InputError) as error:
-        make_bottleneck("softmx")
+        make_bottleneck("softmx", 10)
     assert str(error.value) == (
         "There is no bottleneck named 'softmx'. Did you mean 'softmax'? "
         f"Known bottlenecks: {', '.join(sorted(BOTTLENECKS))}."
@@ -116,14 +184,14 @@ def test_an_unknown_name_lists_all_registered():
 
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
 def test_softmax_is_that_of_scipy(temperature):
-    found = Softmax(temperature)(logits_of().double())
+    found = Softmax(5, temperature)(logits_of().double())
     expected = softmax(logits_of().double().numpy() / temperature, axis=1)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
 
 
 def test_rectified_softmax_knows_no_negative_logit():
     logits = logits_of().double().requires_grad_()
-    code = RectifiedSoftmax()(logits)
+    code = RectifiedSoftmax(5)(logits)
     expected = softmax(np.maximum(logits.detach().numpy(), 0), axis=1)
     np.testing.assert_allclose(code.detach().numpy(), expected, rtol=1e-12)
     (code * torch.arange(5.0)).sum().backward()
@@ -134,7 +202,7 @@ def test_rectified_softmax_knows_no_negative_logit():
 def test_straight_through_is_one_hot_with_the_gradient_of_softmax(temperature):
     weights = torch.randn(40, 5, generator=seeded(3), dtype=torch.float64)
     hard, soft = (logits_of().double().requires_grad_() for _ in range(2))
-    code = StraightThrough(temperature)(hard)
+    code = StraightThrough(5, temperature)(hard)
     (code * weights).sum().backward()
     (torch.softmax(soft / temperature, 1) * weights).sum().backward()
     assert code.tolist() == np.eye(5)[logits_of().argmax(1).numpy()].tolist()
@@ -142,7 +210,7 @@ def test_straight_through_is_one_hot_with_the_gradient_of_softmax(temperature):
 
 
 def test_straight_through_takes_the_first_of_equal_logits():
-    assert StraightThrough()(torch.zeros(2, 3)).tolist() == [[1, 0, 0], [1, 0, 0]]
+    assert StraightThrough(3)(torch.zeros(2, 3)).tolist() == [[1, 0, 0], [1, 0, 0]]
 
 
 def test_gumbel_noise_has_the_standard_gumbel_distribution():
@@ -165,7 +233,7 @@ def test_gumbel_noise_follows_shape_and_type_of_the_logits():
 @pytest.mark.parametrize("progress", [0.0, 1.0])
 def test_the_largest_entry_is_drawn_from_the_softmax(progress):
     n, logits = 100_000, torch.tensor([1.0, 0.0, -1.0, 2.0])
-    code = Gumbel()(logits.expand(n, -1), progress, seeded(5))
+    code = Gumbel(4)(logits.expand(n, -1), progress, seeded(5))
     found = np.bincount(code.argmax(1).numpy(), minlength=4) / n
     expected = softmax(logits.numpy())
     assert (np.abs(found - expected) < 4 * np.sqrt(expected * (1 - expected) / n)).all()
@@ -175,26 +243,26 @@ def test_a_gumbel_code_is_the_softmax_of_noisy_logits():
     logits = logits_of()
     noise = gumbel_noise(logits, seeded(2)).numpy()
     expected = softmax((logits.numpy() + noise) / (2.0 * math.sqrt(0.25)), axis=1)
-    found = Gumbel(start=2.0, end=0.5)(logits, 0.5, seeded(2))
+    found = Gumbel(5, start=2.0, end=0.5)(logits, 0.5, seeded(2))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_the_temperature_falls_geometrically():
-    bottleneck = Gumbel(start=4.0, end=0.25)  # a sixteenth: halved at every quarter
+    bottleneck = Gumbel(5, start=4.0, end=0.25)  # a sixteenth: halved at every quarter
     found = [bottleneck.temperature(progress) for progress in (0, 0.25, 0.5, 0.75, 1)]
     assert found == pytest.approx([4, 2, 1, 0.5, 0.25])
-    assert Gumbel(start=0.7, end=0.7).temperature(0.3) == 0.7
+    assert Gumbel(5, start=0.7, end=0.7).temperature(0.3) == 0.7
 
 
 def test_low_temperatures_give_nearly_one_hot_codes():
-    sharp = Gumbel(start=0.01, end=0.01)(logits_of(500), 1.0, seeded())
-    blunt = Gumbel(start=10.0, end=10.0)(logits_of(500), 1.0, seeded())
+    sharp = Gumbel(5, start=0.01, end=0.01)(logits_of(500), 1.0, seeded())
+    blunt = Gumbel(5, start=10.0, end=10.0)(logits_of(500), 1.0, seeded())
     assert sharp.amax(1).mean() > 0.97
     assert blunt.amax(1).mean() < 0.4
 
 
 def test_evaluation_gives_the_distribution_that_was_sampled_from():
-    found = Gumbel(start=5.0, end=0.1).eval()(logits_of(), 0.0)
+    found = Gumbel(5, start=5.0, end=0.1).eval()(logits_of(), 0.0)
     np.testing.assert_allclose(found.numpy(), softmax(logits_of().numpy(), axis=1), rtol=1e-5)
 
 
@@ -210,7 +278,7 @@ def test_evaluation_gives_the_distribution_that_was_sampled_from():
 )
 def test_temperatures_out_of_range(make, parameter, value):
     with pytest.raises(InputError) as error:
-        make(**{parameter: value})
+        make(5, **{parameter: value})
     assert str(error.value) == (
         f"The '{parameter}' parameter of {make.__name__} must be a number above 0. "
         f"Got {value!r} instead."
@@ -219,7 +287,7 @@ def test_temperatures_out_of_range(make, parameter, value):
 
 def test_a_rising_temperature_is_refused():
     with pytest.raises(InputError) as error:
-        Gumbel(start=0.5, end=0.6)
+        Gumbel(5, start=0.5, end=0.6)
     assert str(error.value) == (
         "The 'start' parameter of Gumbel must be at least 'end' (0.6). Got 0.5 instead."
     )

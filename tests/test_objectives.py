@@ -30,9 +30,11 @@ def random_outputs(seed: int = 0, shape: tuple[int, ...] = (2, 9, 8)) -> Outputs
         images=uniform(*shape),
         code=logits.softmax(1),
         logits=logits.requires_grad_(),
+        class_logits=logits,
         partner_code=others.softmax(1).requires_grad_(),
         reconstruction=uniform(*shape).requires_grad_(),
         targets=targets,
+        divergence=logits.square().sum(1),
     )
 
 
@@ -61,7 +63,8 @@ def test_the_gradient_of_a_term_reaches_what_it_reads(name):
 def test_the_order_of_the_images_orders_the_values(name):
     outputs = random_outputs()
     order = torch.randperm(N, generator=torch.Generator().manual_seed(1))
-    turned = Outputs(**{field: value[order] for field, value in vars(outputs).items()})
+    fields = {field: value for field, value in vars(outputs).items() if value is not None}
+    turned = Outputs(**{field: value[order] for field, value in fields.items()})
     found, expected = TERMS[name](turned), TERMS[name](outputs)[order]
     np.testing.assert_allclose(found.detach().numpy(), expected.detach().numpy(), rtol=1e-12)
 
@@ -106,6 +109,26 @@ def test_bce_of_grey_pixels_is_the_formula():
     p = outputs.reconstruction.detach().flatten(1).numpy()
     expected = -(x * np.log(p) + (1 - x) * np.log1p(-p)).mean(axis=1)
     np.testing.assert_allclose(TERMS["bce"](outputs).detach().numpy(), expected, rtol=1e-10)
+
+
+def test_nll_sums_bce_over_the_pixels():
+    outputs = random_outputs()
+    n_pixels = outputs.images[0].numel()
+    expected = n_pixels * TERMS["bce"](outputs).detach().numpy()
+    np.testing.assert_allclose(TERMS["nll"](outputs).detach().numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", RECONSTRUCTION_TERMS)
+def test_several_codes_of_an_image_are_compared_with_it_and_combined(name):
+    outputs = random_outputs()
+    rebuilt = torch.rand(3 * N, 2, 9, 8, dtype=torch.float64)
+    values = [
+        TERMS[name](Outputs(images=outputs.images, reconstruction=rebuilt[copy::3]))
+        for copy in range(3)
+    ]
+    outputs.reconstruction, outputs.combine = rebuilt, lambda values: values.amax(1)
+    found = TERMS[name](outputs)
+    np.testing.assert_allclose(found.numpy(), torch.stack(values).amax(0).numpy(), rtol=1e-12)
 
 
 def test_bce_of_wholly_wrong_and_right_pixels_is_finite():

@@ -23,7 +23,7 @@ def make_sorting(
 ) -> Sorting:
     torch.manual_seed(0)
     images = torch.randint(0, 256, (n, 1, 8, 8), dtype=torch.uint8)
-    model = Model(make_network("auto", (1, 8, 8), K, 2), make_bottleneck("softmax"))
+    model = Model(make_network("auto", (1, 8, 8), K, 2), make_bottleneck("softmax", K))
     calls: list = []
 
     def train(name, weights, feed, settings):

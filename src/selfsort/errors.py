@@ -46,8 +46,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     names = sorted(known)
     nearest = difflib.get_close_matches(str(name), names, n=1)
     hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+    plural = f"{kind.partition(' of ')[0]}s"
     return InputError(
-        f"There is no {kind} named '{name}'.{hint} Known {kind}s: {', '.join(names)}."
+        f"There is no {kind} named '{name}'.{hint} Known {plural}: {', '.join(names)}."
     )
 
 

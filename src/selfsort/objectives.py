@@ -23,29 +23,50 @@ class Outputs:
     ----------
     images : Tensor of shape (n, ...)
         What the encoder saw, in [0, 1].
-    code : Tensor of shape (n, n_classes) or None
-        Rows sum to 1.
-    logits : Tensor of shape (n, n_classes) or None
+    code : Tensor of shape (n, code_dim) or None
+        What the decoder reads of the bottleneck: where that names classes, rows sum to 1.
+    logits : Tensor of shape (n, n_logits) or None
         What the code was made from.
+    class_logits : Tensor of shape (n, n_classes) or None
+        Logits of the classes, where they can be told.
     partner_code : Tensor of shape (n, n_classes) or None
         Code of each image's partner: its transformed copy, or one of its neighbours.
     reconstruction : Tensor of shape (n, ...) or None
         The decoder's images, in the units of `images`.
     targets : Tensor of shape (n, n_classes) or None
         Label distribution of each image; a row of zeros where there is no label.
+    divergence : Tensor of shape (n,) or None
+        Divergence of the code's posterior from its prior, in nats.
+    combine : callable or None
+        Where several codes of each image were decoded: from one value each, ``(n, copies)``, to
+        one an image. `reconstruction` then has ``n * copies`` rows.
     """
 
     images: Tensor
     code: Tensor | None = None
     logits: Tensor | None = None
+    class_logits: Tensor | None = None
     partner_code: Tensor | None = None
     reconstruction: Tensor | None = None
     targets: Tensor | None = None
+    divergence: Tensor | None = None
+    combine: Callable[[Tensor], Tensor] | None = None
+
+    def compared(self) -> tuple[Tensor, Tensor]:
+        """Return images and reconstructions, a row each decoded code."""
+        assert self.reconstruction is not None  # noqa: S101 - `Objective` sees to it
+        copies = len(self.reconstruction) // len(self.images)
+        images = self.images if copies == 1 else self.images.repeat_interleave(copies, dim=0)
+        return images, self.reconstruction
+
+    def combined(self, values: Tensor) -> Tensor:
+        """Return one value an image from one each decoded code."""
+        return values if self.combine is None else self.combine(values.view(len(self.images), -1))
 
 
 Term = Callable[[Outputs], Tensor]
 TERMS: dict[str, Term] = {}
-RECONSTRUCTION_TERMS = ("mse", "bce")
+RECONSTRUCTION_TERMS = ("mse", "bce", "nll")
 
 
 def register(name: str) -> Callable[[Term], Term]:
@@ -68,8 +89,8 @@ def mse(outputs: Outputs) -> Tensor:
     >>> mse(Outputs(images=torch.ones(1, 1, 8, 8), reconstruction=torch.zeros(1, 1, 8, 8)))
     tensor([1.])
     """
-    assert outputs.reconstruction is not None  # noqa: S101 - `Objective` sees to it
-    return (outputs.reconstruction - outputs.images).square().flatten(1).mean(1)
+    images, reconstruction = outputs.compared()
+    return outputs.combined((reconstruction - images).square().flatten(1).mean(1))
 
 
 @register("bce")
@@ -82,12 +103,50 @@ def bce(outputs: Outputs) -> Tensor:
     >>> bce(Outputs(images=torch.ones(1, 4), reconstruction=torch.full((1, 4), 0.5)))
     tensor([0.6931])
     """
-    assert outputs.reconstruction is not None  # noqa: S101
-    probability = outputs.reconstruction.clamp(1e-6, 1 - 1e-6)
+    images, reconstruction = outputs.compared()
+    return outputs.combined(_cross_entropy(images, reconstruction).mean(1))
+
+
+def _cross_entropy(images: Tensor, reconstruction: Tensor) -> Tensor:
+    """Return the binary cross-entropy of each pixel in nats, ``(n, p)``."""
+    probability = reconstruction.clamp(1e-6, 1 - 1e-6)
     # Written out, for PyTorch's own function fails on NaN before `check_finite` can name it.
-    images = outputs.images
     values = -(images * probability.log() + (1 - images) * torch.log1p(-probability))
-    return values.flatten(1).mean(1)
+    return values.flatten(1)
+
+
+@register("nll")
+def nll(outputs: Outputs) -> Tensor:
+    """Return the negative log-likelihood of binary images in nats: `bce` summed over pixels.
+
+    Together with the divergence, weight 1 each, it is the negative evidence lower bound.
+
+    References
+    ----------
+    Kingma, Welling (2014), arXiv:1312.6114, equation 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> nll(Outputs(images=torch.ones(1, 4), reconstruction=torch.full((1, 4), 0.5)))
+    tensor([2.7726])
+    """
+    images, reconstruction = outputs.compared()
+    return outputs.combined(_cross_entropy(images, reconstruction).sum(1))
+
+
+@register("divergence")
+def divergence(outputs: Outputs) -> Tensor:
+    """Return the divergence of the code's posterior from its prior, in nats.
+
+    Examples
+    --------
+    >>> import torch
+    >>> divergence(Outputs(images=torch.ones(1, 4), divergence=torch.tensor([0.7])))
+    tensor([0.7000])
+    """
+    assert outputs.divergence is not None  # noqa: S101
+    return outputs.divergence
 
 
 @register("classification")
@@ -101,11 +160,11 @@ def classification(outputs: Outputs) -> Tensor:
     --------
     >>> import torch
     >>> targets = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
-    >>> classification(Outputs(torch.zeros(2, 1), logits=torch.zeros(2, 2), targets=targets))
+    >>> classification(Outputs(torch.zeros(2, 1), class_logits=torch.zeros(2, 2), targets=targets))
     tensor([1.3863, 0.0000])
     """
-    assert outputs.logits is not None and outputs.targets is not None  # noqa: S101
-    values = (outputs.targets * -torch.log_softmax(outputs.logits, dim=1)).sum(1)
+    assert outputs.class_logits is not None and outputs.targets is not None  # noqa: S101
+    values = (outputs.targets * -torch.log_softmax(outputs.class_logits, dim=1)).sum(1)
     labelled = outputs.targets.sum(1) > 0
     return values * (len(labelled) / labelled.sum().clamp_min(1))
 
@@ -143,7 +202,11 @@ def information(outputs: Outputs) -> Tensor:
     return -(torch.einsum("nha,hab->nhb", code, gain) * partner).sum(2).mean(1)
 
 
-NEEDS = {"mse": "reconstruction", "bce": "reconstruction", "information": "partner_code"}
+NEEDS = {
+    **dict.fromkeys(RECONSTRUCTION_TERMS, "reconstruction"),
+    "information": "partner_code",
+    "divergence": "divergence",
+}
 
 
 class Objective:

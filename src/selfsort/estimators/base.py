@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from selfsort import training
 from selfsort.augment import Transform, make_transform
-from selfsort.bottlenecks import make_bottleneck
+from selfsort.bottlenecks import Bottleneck, make_bottleneck
 from selfsort.errors import InputError
 from selfsort.estimators.inputs import InputMixin, shape_of, written
 from selfsort.estimators.outputs import (
@@ -138,6 +138,7 @@ class BaseAutoencoder(
             )
 
     def _make_model(self, name: str, n_classes: int) -> Model:
+        bottleneck = self._make_bottleneck(n_classes)
         with warnings.catch_warnings():
             # PyTorch warns of a decoder without inputs; the error below says what to do.
             warnings.filterwarnings("ignore", "Initializing zero-element tensors")
@@ -148,15 +149,19 @@ class BaseAutoencoder(
                 self.style_dim,
                 self.mean,
                 self.std,
+                n_logits=bottleneck.n_logits,
+                code_dim=bottleneck.code_dim,
             )
         if network.head is None and network.style is None:
             raise InputError(
                 f"style_dim=0 leaves the decoder of {type(self).__name__} nothing to rebuild an "
                 "image from: give at least 1."
             )
-        bottleneck = make_bottleneck(getattr(self, "bottleneck", "softmax"))
         model = Model(network, bottleneck).to(self.device_)
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _make_bottleneck(self, n_classes: int) -> Bottleneck:
+        return make_bottleneck("softmax", n_classes)
 
     @property
     def network_(self) -> str:
@@ -220,7 +225,8 @@ class BaseAutoencoder(
             return False
         with self._stage(name) as context:
             # A stage of information alone learns fine clusters: no class can be predicted yet.
-            usable = set(weights) != {"information"}
+            # Nor can it where classes are read from the codes afterwards.
+            usable = set(weights) != {"information"} and self.model_.bottleneck.reader is None
             n_epochs = len(training.parts_by_epoch(settings))
             bridge = CallbackBridge(self, context, name, n_epochs, usable)
             fit = Fit(
@@ -255,10 +261,13 @@ class BaseAutoencoder(
             for images, encoded in training.look_at(model, data):
                 outputs = Outputs(images)
                 if encoded.logits is not None:
-                    outputs.logits = encoded.logits
-                    if self.transform_strength:  # shifted images were learned from
-                        outputs.logits = second_look(model.network, images, encoded.logits)
-                    outputs.code = model.bottleneck(outputs.logits)
+                    logits = encoded.logits
+                    # Shifted images were learned from.
+                    if self.transform_strength and model.bottleneck.names_classes:
+                        logits = second_look(model.network, images, logits)
+                    code = model.bottleneck(logits)
+                    outputs.logits, outputs.code = logits, code
+                    outputs.class_logits = model.bottleneck.class_logits(logits, code)
                 if reconstruct:
                     latent = training.latent_of(outputs.code, encoded.style)
                     outputs.reconstruction = model.network.decode(latent)

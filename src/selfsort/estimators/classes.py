@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -13,9 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from selfsort import training
+from selfsort.bottlenecks import BOTTLENECKS, Bottleneck, Variational, make_bottleneck
 from selfsort.errors import ClassCollapseWarning, InputError, NotFiniteError, collapse_sentence
-from selfsort.estimators.base import BaseAutoencoder
 from selfsort.estimators.doubt import N_QUANTILES, OutlierScale, compact, suggested
+from selfsort.estimators.generative import AT_LEAST_ONE, GenerativeMixin
 from selfsort.estimators.outputs import error_part, style_part
 from selfsort.estimators.resources import check_arguments, threads
 from selfsort.networks import Encoded
@@ -23,20 +25,49 @@ from selfsort.objectives import Outputs
 from selfsort.sorting import Sorting, split_epochs
 from selfsort.training import Data, Feed, with_small_batches
 
+N_READ = 20_000
+"""So many images, evenly spread, are enough to find classes among their codes."""
 ERASE = 0.5
 """Share of the images of which self-training erases a rectangle."""
 
 
-class BaseClasses(BaseAutoencoder):
+class BaseClasses(GenerativeMixin):
     """An autoencoder whose bottleneck is the class."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseAutoencoder._parameter_constraints,
+        **GenerativeMixin._parameter_constraints,
         "bottleneck": [str],
+        "bottleneck_parameters": [dict, None],
         "information_weight": [Interval(Real, 0, None, closed="left")],
+        "divergence_weight": [Interval(Real, 0, None, closed="left")],
     }
     _default_epochs: ClassVar[int] = 12
     _least_steps: ClassVar[int] = 1200
+
+    def _make_bottleneck(self, n_classes: int) -> Bottleneck:
+        return make_bottleneck(self.bottleneck, n_classes, self.bottleneck_parameters)
+
+    def _weights(self) -> dict[str, float]:
+        return super()._weights() | {
+            "information": self.information_weight,
+            "divergence": self.divergence_weight,
+        }
+
+    def _check_training(self) -> None:
+        super()._check_training()
+        bottleneck, name = self.model_.bottleneck, self.bottleneck
+        if self.divergence_weight and not isinstance(bottleneck, Variational):
+            priors = [key for key, kind in BOTTLENECKS.items() if issubclass(kind, Variational)]
+            raise InputError(
+                f"The bottleneck '{name}' has no prior for divergence_weight="
+                f"{self.divergence_weight:g}: give 0, or one with a prior: "
+                f"{', '.join(sorted(priors))}."
+            )
+        if self.information_weight and not (bottleneck.names_classes and bottleneck.copies == 1):
+            raise InputError(
+                f"The bottleneck '{name}' does not give one distribution over the classes for each "
+                "image, which the information is measured of: use information_weight=0."
+            )
 
     # ---- learning -----------------------------------------------------------------------
 
@@ -50,6 +81,11 @@ class BaseClasses(BaseAutoencoder):
         choose: bool = False,
     ) -> Sorting:
         """Learn the classes by stages, then style and decoder for the learned codes."""
+        if not self.model_.bottleneck.names_classes:
+            raise InputError(
+                f"The classes cannot be sorted into the codes of the bottleneck '{self.bottleneck}'"
+                ", which do not name them: learn them with AutoencoderClusterer(method='direct')."
+            )
         epochs = split_epochs(n_epochs, labelled=labels is not None)
         sorting = Sorting(
             self.model_,
@@ -87,27 +123,31 @@ class BaseClasses(BaseAutoencoder):
 
     def _renew(self, n_classes: int) -> None:
         """Give the model a fresh class head and decoder for that many classes."""
-        fresh = self._make_model(self.network_, n_classes).network
-        self.model_.network.head, self.model_.network.decoder = fresh.head, fresh.decoder
+        fresh = self._make_model(self.network_, n_classes)
+        network, self.model_.bottleneck = self.model_.network, fresh.bottleneck
+        network.head, network.decoder = fresh.network.head, fresh.network.decoder
 
     def _finish(self, data: Data, n_classes: int) -> np.ndarray:
         """Return each training image's class index, and measure what the methods below need."""
         self._measure_style(data)
-        code, style_of, features = self._collected(data, code_part, style_part, features_part)
-        index = code.argmax(1)
+        bottleneck = self.model_.bottleneck
+        bottleneck.settle(self._generator)
+        if bottleneck.reader is not None:
+            some = np.linspace(0, len(data) - 1, min(len(data), N_READ)).round().astype(int)
+            (codes,) = self._collected(Data(data.inputs[some], data.low, data.high), code_part)
+            seed = int(torch.randint(2**31 - 1, (), generator=self._generator))
+            bottleneck.reader.fit(bottleneck.read(torch.from_numpy(codes)).numpy(), seed)
+        index, style_of, features = self._collected(data, class_part, style_part, features_part)
         some = np.linspace(0, len(data) - 1, min(len(data), N_QUANTILES)).round().astype(int)
         (errors,) = self._collected(
             Data(data.inputs[some], data.low, data.high), error_part, reconstruct=True
         )
         self._check_finite(features, errors)
         self.outlier_scale_ = OutlierScale.measured(features[some], errors, index[some])
-        overall = style_of.mean(0)
-        self.style_means_ = np.stack(
-            [
-                style_of[index == k].mean(0) if (index == k).any() else overall
-                for k in range(n_classes)
-            ]
-        ).astype(np.float32)
+        styles = [style_of[index == k] for k in range(n_classes)]
+        styles = [style if len(style) else style_of for style in styles]
+        self.style_means_ = np.stack([style.mean(0) for style in styles]).astype(np.float32)
+        self.style_factors_ = np.stack([covariance_factor(style) for style in styles])
         n_in_use = len(np.unique(index))
         if n_in_use < n_classes:
             warnings.warn(
@@ -130,20 +170,17 @@ class BaseClasses(BaseAutoencoder):
 
     # ---- use ----------------------------------------------------------------------------
 
-    def _codes(self, X: Any) -> np.ndarray:
-        return self._collected(self._prepared(X), code_part)[0]
-
     def _probabilities(self, X: Any) -> np.ndarray:
-        """Return softmax of the logits ``(n, n_classes)``, float32, whatever the bottleneck."""
+        """Return softmax of the classes' logits ``(n, n_classes)``, float32."""
         return self._collected(self._prepared(X), probability_part)[0]
 
     def _indices(self, X: Any, abstain: float | None) -> np.ndarray:
         """Return the class index of each image, -1 where its probability is below `abstain`."""
         check_arguments("predict", {"abstain": ABSTAIN}, abstain=abstain)
         if abstain is None:
-            return self._codes(X).argmax(1)
-        code, probability = self._collected(self._prepared(X), code_part, probability_part)
-        return np.where(probability.max(1) < float(abstain), -1, code.argmax(1))
+            return self._collected(self._prepared(X), class_part)[0]
+        index, probability = self._collected(self._prepared(X), class_part, probability_part)
+        return np.where(probability.max(1) < float(abstain), -1, index)
 
     def outlier_score(self, X: Any) -> np.ndarray:
         """Return how unusual each image is, by the share of training images that are less so.
@@ -283,6 +320,8 @@ class BaseClasses(BaseAutoencoder):
     def prototypes_(self) -> np.ndarray:
         """Each class as a picture: its one-hot code and mean style, decoded.
 
+        Where the code does not name classes, the mean code of the class takes its place.
+
         Of shape ``(n_classes, h, w)``, ``(n_classes, h, w, c)`` or ``(n_classes, p)``, in the
         layout and units of the images that were fitted.
         """
@@ -290,18 +329,26 @@ class BaseClasses(BaseAutoencoder):
         return self.inverse_transform(np.eye(len(self.style_means_), dtype=np.float32))
 
     def _latent_widths(self) -> tuple[int, ...]:
-        n_classes = len(self.style_means_)
-        widths = {n_classes, n_classes + self.style_width_}
-        return tuple(sorted(widths))
+        return tuple(sorted({len(self.style_means_), self._n_features_out}))
 
     def _with_style(self, latent: np.ndarray) -> np.ndarray:
         if latent.shape[1] == self._n_features_out:
             return latent
-        return np.concatenate([latent, latent @ self.style_means_], axis=1)
+        codes = self.model_.bottleneck.prototype_codes().detach().cpu().numpy()
+        return np.concatenate([latent @ codes, latent @ self.style_means_], axis=1)
 
     @property
     def _n_features_out(self) -> int:
-        return len(self.style_means_) + self.style_width_
+        return self.model_.bottleneck.code_dim + self.style_width_
+
+
+def covariance_factor(rows: np.ndarray) -> np.ndarray:
+    """Return L with ``L L'`` the covariance of some rows ``(n, d)``, ``(d, d)`` float32."""
+    centred = (rows - rows.mean(0)) / math.sqrt(len(rows))
+    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    factor = np.zeros((rows.shape[1], rows.shape[1]), dtype=np.float32)
+    factor[:, : len(singular)] = axes.T * singular
+    return factor
 
 
 def code_part(outputs: Outputs, encoded: Encoded) -> Tensor:
@@ -310,11 +357,17 @@ def code_part(outputs: Outputs, encoded: Encoded) -> Tensor:
     return outputs.code
 
 
+def class_part(outputs: Outputs, encoded: Encoded) -> Tensor:
+    """Return the class index."""
+    assert outputs.class_logits is not None  # noqa: S101
+    return outputs.class_logits.argmax(1)
+
+
 def probability_part(outputs: Outputs, encoded: Encoded) -> Tensor:
-    """Return softmax of the logits, whatever the bottleneck."""
-    assert outputs.logits is not None  # noqa: S101
+    """Return softmax of the classes' logits."""
+    assert outputs.class_logits is not None  # noqa: S101
     # No more digits than the logits have: those differ in the last ones with the batch size.
-    return torch.softmax(outputs.logits.double(), dim=1).float()
+    return torch.softmax(outputs.class_logits.double(), dim=1).float()
 
 
 def features_part(outputs: Outputs, encoded: Encoded) -> Tensor:
@@ -323,5 +376,4 @@ def features_part(outputs: Outputs, encoded: Encoded) -> Tensor:
 
 
 CLASS_COUNT = [Interval(Integral, 2, None, closed="left")]
-AT_LEAST_ONE = [Interval(Integral, 1, None, closed="left")]
 ABSTAIN = [Interval(Real, 0, 1, closed="right"), None]

@@ -52,9 +52,11 @@ class AutoencoderClassifier(ClassifierMixin, BaseClasses):
         Multiplier of the reconstruction term. With 0, no decoder is learned.
     information_weight : float, default=0.0
         Multiplier of the information between an image and its transformed copy.
-    bottleneck, network, style_dim, reconstruction, transform_strength, epochs, batch_size, \
-optimizer, learning_rate, momentum, weight_decay, schedule, phases, mean, std, image_shape, \
-device, n_threads, random_state
+    divergence_weight : float, default=0.0
+        Multiplier of the divergence of the codes from their prior, in nats.
+    bottleneck, bottleneck_parameters, network, style_dim, reconstruction, transform_strength, \
+epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, schedule, phases, mean, std, \
+image_shape, device, n_threads, random_state
         See `AutoencoderClusterer` and `Autoencoder`. A step that learns no information between
         images takes 256 of them at most.
 
@@ -97,7 +99,9 @@ device, n_threads, random_state
         reconstruction: str = "mse",
         reconstruction_weight: float = 1.0,
         classification_weight: float = 1.0,
+        bottleneck_parameters: dict[str, Any] | None = None,
         information_weight: float = 0.0,
+        divergence_weight: float = 0.0,
         transform_strength: float = 1.0,
         epochs: int | None = None,
         batch_size: int = 512,
@@ -121,7 +125,9 @@ device, n_threads, random_state
         self.reconstruction = reconstruction
         self.reconstruction_weight = reconstruction_weight
         self.classification_weight = classification_weight
+        self.bottleneck_parameters = bottleneck_parameters
         self.information_weight = information_weight
+        self.divergence_weight = divergence_weight
         self.transform_strength = transform_strength
         self.epochs = epochs
         self.batch_size = batch_size
@@ -209,6 +215,7 @@ device, n_threads, random_state
         feed = Feed(data, self._transform(data), targets=on_device)
         n_epochs = self._epochs(len(data), DIRECT_EPOCHS)
         apart = self.model_.network.own_style and any(self._class_weights().values())
+        apart = apart and not self.divergence_weight  # the bound is of code and image together
         settings = self._settings(len(data), epochs=n_epochs)
         if not self.information_weight:
             settings = with_small_batches(settings)
@@ -229,6 +236,15 @@ device, n_threads, random_state
 
     def _weights(self) -> dict[str, float]:
         return super()._weights() | self._class_weights()
+
+    def _check_training(self) -> None:
+        super()._check_training()
+        if self.model_.bottleneck.reader is not None:
+            raise InputError(
+                f"The code of the bottleneck '{self.bottleneck}' does not name the classes that "
+                "labels could be learned for: use another bottleneck, or AutoencoderClusterer and "
+                "a classifier on its transform."
+            )
 
     def predict(self, X: Any, abstain: float | None = None) -> np.ndarray:
         """Return the label of each image.

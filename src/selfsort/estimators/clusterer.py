@@ -30,11 +30,16 @@ class AutoencoderClusterer(ClusterMixin, BaseClasses):
         "sort": fine clusters, grouping, self-training, then a decoder (see `selfsort.sorting`).
         "direct": one fit of all weights on the sum of the reconstruction and information terms.
     bottleneck : str, default="softmax"
-        A name from `selfsort.BOTTLENECKS`.
+        A name from `selfsort.BOTTLENECKS`. With "sort", one whose code names the class.
+    bottleneck_parameters : dict or None, default=None
+        The bottleneck's own parameters, such as ``{"groups": 20, "categories": 10}`` of "gumbel".
     style_dim : int, default=16
         What the class does not say; 0: the class is all that the decoder gets.
     information_weight : float, default=0.0
         Multiplier of the information term, for "direct".
+    divergence_weight : float, default=0.0
+        Multiplier of the divergence of the codes from their prior, in nats, for "direct". With 1,
+        ``reconstruction="nll"`` and ``style_dim=0`` the evidence lower bound is learned.
     network, reconstruction, reconstruction_weight, epochs, batch_size, optimizer, \
 learning_rate, momentum, weight_decay, schedule, phases, mean, std, image_shape, device, \
 n_threads, random_state
@@ -102,7 +107,9 @@ n_threads, random_state
         style_dim: int = 16,
         reconstruction: str = "mse",
         reconstruction_weight: float = 1.0,
+        bottleneck_parameters: dict[str, Any] | None = None,
         information_weight: float = 0.0,
+        divergence_weight: float = 0.0,
         transform_strength: float = 1.0,
         epochs: int | None = None,
         batch_size: int = 512,
@@ -126,7 +133,9 @@ n_threads, random_state
         self.style_dim = style_dim
         self.reconstruction = reconstruction
         self.reconstruction_weight = reconstruction_weight
+        self.bottleneck_parameters = bottleneck_parameters
         self.information_weight = information_weight
+        self.divergence_weight = divergence_weight
         self.transform_strength = transform_strength
         self.epochs = epochs
         self.batch_size = batch_size
@@ -187,7 +196,7 @@ n_threads, random_state
     def _weights(self) -> dict[str, float]:
         if self.method == "sort":
             return {self.reconstruction: 1.0}
-        return super()._weights() | {"information": self.information_weight}
+        return super()._weights()
 
     def predict(self, X: Any, abstain: float | None = None) -> np.ndarray:
         """Return the class of each image.

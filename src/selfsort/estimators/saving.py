@@ -83,6 +83,7 @@ def save_estimator(estimator: BaseAutoencoder, folder: Path) -> None:
     }
     if isinstance(estimator, BaseClasses):
         arrays["style_means"] = estimator.style_means_
+        arrays["style_factors"] = estimator.style_factors_
         arrays |= {SCALE + name: array for name, array in estimator.outlier_scale_.arrays().items()}
     if isinstance(estimator, AutoencoderClusterer):
         arrays["labels"] = estimator.labels_
@@ -144,6 +145,8 @@ def _restored(config: checkpoints.Config, arrays: dict[str, np.ndarray]) -> Base
     if isinstance(estimator, BaseClasses):
         shape = (config.n_classes, config.style_dim)
         estimator.style_means_ = _array(arrays, "style_means", shape).astype(np.float32)
+        factors = _array(arrays, "style_factors", (*shape, config.style_dim))
+        estimator.style_factors_ = factors.astype(np.float32)
         estimator.outlier_scale_ = _outlier_scale(estimator, arrays)
     if isinstance(estimator, AutoencoderClusterer):
         estimator.labels_ = _array(arrays, "labels", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class Encoded:
 
     @cached_property
     def logits(self) -> Tensor | None:
-        """What the class head gives, ``(n, n_classes)``, float32; None where there is none."""
+        """What the class head gives, ``(n, n_logits)``, float32; None where there is none."""
         head = self._network.head
         return None if head is None else head(self.features).float()
 
@@ -82,12 +83,12 @@ class Network(nn.Module):
     neck : Module
         From maps to features ``(n, n_features)``.
     head : Module or None
-        From features to logits ``(n, n_classes)``; None where there are no classes.
+        From features to logits ``(n, n_logits)``; None where there are no classes.
     style : Module or None
         From maps, or from inputs, to the style ``(n, style_dim)``; None where the code is all
         that passes.
     decoder : Module
-        From ``(n, n_classes + style_dim)`` to outputs ``(n, *shape)``.
+        From ``(n, n_latent)``, the code and the style, to outputs ``(n, *shape)``.
     mean, std : float
         Inputs are normalised to ``(x - mean) / std`` before the encoder, and the decoder's
         output is in those units too; `decode` turns it back, so that pixels in [0, 1] are the
@@ -141,7 +142,7 @@ class Network(nn.Module):
         return Encoded(self, images)
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Return the images of latents ``(n, n_classes + style_dim)``: code, then style."""
+        """Return the images of latents ``(n, n_latent)``: code, then style."""
         images = self.decoder(latent).float()
         if (self.mean, self.std) != (0.0, 1.0):
             images = images * self.std + self.mean
@@ -175,12 +176,20 @@ class Network(nn.Module):
                 self.head.bias.zero_()
 
 
-Builder = Callable[[Shape, int, int], Network]
+class Widths(NamedTuple):
+    """How many numbers stand for one image: logits, style, and what the decoder reads."""
+
+    n_logits: int
+    style_dim: int
+    n_latent: int
+
+
+Builder = Callable[[Shape, Widths], Network]
 NETWORKS: dict[str, Builder] = {}
 
 
 def register(name: str) -> Callable[[Builder], Builder]:
-    """Register a function ``(shape, n_classes, style_dim) -> Network`` under `name`."""
+    """Register a function ``(shape, widths) -> Network`` under `name`."""
 
     def add(builder: Builder) -> Builder:
         NETWORKS[name] = builder
@@ -211,6 +220,9 @@ def make_network(
     style_dim: int,
     mean: float = 0.0,
     std: float = 1.0,
+    *,
+    n_logits: int | None = None,
+    code_dim: int | None = None,
 ) -> Network:
     """Return a freshly initialised network, in PyTorch's current random state.
 
@@ -221,11 +233,14 @@ def make_network(
     shape : tuple of int
         ``(channels, height, width)``, at least 8×8 and 1 to 4 channels, or ``(p,)``.
     n_classes : int
-        Width of the code; 0 for a network without classes.
+        0 for a network without classes.
     style_dim : int
         Width of the style; 0 for the pure K-way bottleneck.
     mean, std : float
         Normalisation of the inputs; ``std > 0``.
+    n_logits, code_dim : int, optional
+        Widths of what the class head gives and of the code that the decoder reads; as many as
+        classes unless told otherwise.
 
     Raises
     ------
@@ -242,7 +257,9 @@ def make_network(
     name = resolve_network(name, shape)
     if name not in NETWORKS:
         raise unknown_name("network", name, [*NETWORKS, "auto"])
-    network = NETWORKS[name](shape, n_classes, style_dim)
+    n_logits = n_classes if n_logits is None else n_logits
+    code_dim = n_classes if code_dim is None else code_dim
+    network = NETWORKS[name](shape, Widths(n_logits, style_dim, code_dim + style_dim))
     network.name, network.mean, network.std = name, mean, std
     return network
 

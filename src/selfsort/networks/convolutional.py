@@ -11,6 +11,7 @@ from selfsort.networks.base import (
     N_FEATURES,
     Network,
     Shape,
+    Widths,
     check_image_shape,
     linear,
     register,
@@ -107,32 +108,32 @@ class ConvolutionalDecoder(nn.Module):
         return torch.sigmoid(images[:, :, : self.height, : self.width])
 
 
-def _convolutional(name: str, shape: Shape, n_classes: int, style_dim: int, width: int) -> Network:
+def _convolutional(name: str, shape: Shape, widths: Widths, width: int) -> Network:
     check_image_shape(name, shape)
     encoder, n_maps = convolutional_encoder(shape, width)
     neck = nn.Sequential(
         nn.Linear(n_maps, N_FEATURES, bias=False), nn.BatchNorm1d(N_FEATURES), nn.ReLU()
     )
-    decoder = ConvolutionalDecoder(n_classes + style_dim, shape, OTHER_WIDTH)
-    head: nn.Module | None = linear(N_FEATURES, n_classes)
-    own_style = n_classes > 0 and style_dim > 0
-    style: nn.Module | None = linear(n_maps, style_dim)
+    decoder = ConvolutionalDecoder(widths.n_latent, shape, OTHER_WIDTH)
+    head: nn.Module | None = linear(N_FEATURES, widths.n_logits)
+    own_style = widths.n_logits > 0 and widths.style_dim > 0
+    style: nn.Module | None = linear(n_maps, widths.style_dim)
     if own_style:
         trunk, n_maps = convolutional_encoder(shape, OTHER_WIDTH)
-        style = nn.Sequential(trunk, nn.Linear(n_maps, style_dim))
+        style = nn.Sequential(trunk, nn.Linear(n_maps, widths.style_dim))
     return Network(encoder, neck, head, style, decoder, own_style=own_style)
 
 
 @register("convolutional")
-def convolutional(shape: Shape, n_classes: int, style_dim: int) -> Network:
+def convolutional(shape: Shape, widths: Widths) -> Network:
     """Four or more convolutions, depth chosen from the size; 1.2 million weights for 28×28.
 
     Where there are classes the style has convolutions of its own.
     """
-    return _convolutional("convolutional", shape, n_classes, style_dim, width=24)
+    return _convolutional("convolutional", shape, widths, width=24)
 
 
 @register("convolutional-wide")
-def convolutional_wide(shape: Shape, n_classes: int, style_dim: int) -> Network:
+def convolutional_wide(shape: Shape, widths: Widths) -> Network:
     """A third more channels for the classes: where all labels are there, and time."""
-    return _convolutional("convolutional-wide", shape, n_classes, style_dim, width=32)
+    return _convolutional("convolutional-wide", shape, widths, width=32)

@@ -6,11 +6,11 @@ import math
 
 from torch import nn
 
-from selfsort.networks.base import N_FEATURES, Network, Shape, linear, register
+from selfsort.networks.base import N_FEATURES, Network, Shape, Widths, linear, register
 
 
 @register("dense")
-def dense(shape: Shape, n_classes: int, style_dim: int) -> Network:
+def dense(shape: Shape, widths: Widths) -> Network:
     """Fully connected, for vectors that are no images; images are flattened."""
     size = math.prod(shape)
     hidden = 256
@@ -20,13 +20,13 @@ def dense(shape: Shape, n_classes: int, style_dim: int) -> Network:
 
     encoder = nn.Sequential(nn.Flatten(), layer(size, hidden), layer(hidden, hidden))
     decoder = nn.Sequential(
-        layer(n_classes + style_dim, hidden),
+        layer(widths.n_latent, hidden),
         layer(hidden, hidden),
         nn.Linear(hidden, size),
         nn.Sigmoid(),
         nn.Unflatten(1, shape),
     )
-    head, style = linear(N_FEATURES, n_classes), linear(hidden, style_dim)
+    head, style = linear(N_FEATURES, widths.n_logits), linear(hidden, widths.style_dim)
     return Network(encoder, layer(hidden, N_FEATURES), head, style, decoder)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsort.errors import InputError
-from selfsort.networks.base import Network, Shape, check_image_shape, linear, register
+from selfsort.networks.base import Network, Shape, Widths, check_image_shape, linear, register
 
 
 def _maps_size(name: str, shape: Shape) -> tuple[int, int]:
@@ -33,8 +33,7 @@ class _RectifiedSigmoid(nn.Module):
 def _question_network(
     name: str,
     shape: Shape,
-    n_classes: int,
-    style_dim: int,
+    widths: Widths,
     output: nn.Module,
     *,
     normalise: bool = False,
@@ -51,7 +50,7 @@ def _question_network(
         nn.Flatten(),
     )
     decoder = nn.Sequential(
-        nn.Linear(n_classes + style_dim, height * width),
+        nn.Linear(widths.n_latent, height * width),
         nn.ReLU(),
         nn.Unflatten(1, (1, height, width)),
         nn.ConvTranspose2d(1, 10, 5),
@@ -59,50 +58,50 @@ def _question_network(
         nn.ConvTranspose2d(10, channels, 5),
         output,
     )
-    head, style = linear(n_maps, n_classes), linear(n_maps, style_dim)
+    head, style = linear(n_maps, widths.n_logits), linear(n_maps, widths.style_dim)
     neck = nn.BatchNorm1d(n_maps, affine=False) if normalise else nn.Identity()
     return Network(encoder, neck, head, style, decoder)
 
 
 @register("question")
-def question(shape: Shape, n_classes: int, style_dim: int) -> Network:
+def question(shape: Shape, widths: Widths) -> Network:
     """The asker's network: ReLU then Sigmoid on the output."""
-    return _question_network("question", shape, n_classes, style_dim, _RectifiedSigmoid())
+    return _question_network("question", shape, widths, _RectifiedSigmoid())
 
 
 @register("question-sigmoid")
-def question_sigmoid(shape: Shape, n_classes: int, style_dim: int) -> Network:
+def question_sigmoid(shape: Shape, widths: Widths) -> Network:
     """The asker's network without the ReLU before the output's sigmoid."""
-    return _question_network("question-sigmoid", shape, n_classes, style_dim, nn.Sigmoid())
+    return _question_network("question-sigmoid", shape, widths, nn.Sigmoid())
 
 
 @register("question-linear")
-def question_linear(shape: Shape, n_classes: int, style_dim: int) -> Network:
+def question_linear(shape: Shape, widths: Widths) -> Network:
     """The asker's network with a linear output, which reaches every pixel value."""
-    return _question_network("question-linear", shape, n_classes, style_dim, nn.Identity())
+    return _question_network("question-linear", shape, widths, nn.Identity())
 
 
 @register("question-linear-normalised")
-def question_linear_normalised(shape: Shape, n_classes: int, style_dim: int) -> Network:
+def question_linear_normalised(shape: Shape, widths: Widths) -> Network:
     """The asker's network with normalised features and a linear output."""
     name = "question-linear-normalised"
-    return _question_network(name, shape, n_classes, style_dim, nn.Identity(), normalise=True)
+    return _question_network(name, shape, widths, nn.Identity(), normalise=True)
 
 
 @register("question-rectified")
-def question_rectified(shape: Shape, n_classes: int, style_dim: int) -> Network:
+def question_rectified(shape: Shape, widths: Widths) -> Network:
     """The asker's network with a ReLU only on the output."""
-    return _question_network("question-rectified", shape, n_classes, style_dim, nn.ReLU())
+    return _question_network("question-rectified", shape, widths, nn.ReLU())
 
 
 @register("plain")
-def plain(shape: Shape, n_classes: int, style_dim: int) -> Network:
+def plain(shape: Shape, widths: Widths) -> Network:
     """The first answer's autoencoder, 1→2→4 and 4→10→1: its feature maps are the code.
 
     It has no classes, and its style is all of the maps: `style_dim` is not used.
     """
     height, width = _maps_size("plain", shape)
-    if n_classes:
+    if widths.n_logits:
         raise InputError(
             "The network 'plain' has no classes: use it with Autoencoder, or another network."
         )

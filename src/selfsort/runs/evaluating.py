@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from selfsort import scores
-from selfsort.estimators.classes import code_part, probability_part
+from selfsort.estimators.classes import class_part, probability_part
 from selfsort.estimators.outputs import error_part
 from selfsort.images import ImageSet
 from selfsort.runs.data import as_given
@@ -65,7 +65,7 @@ def class_names(estimator: Any) -> list[str]:
 def scored(estimator: Any, images: ImageSet) -> Scored:
     """Return the figures of `result.json` for a set of images, and what they rest on."""
     has_classes = hasattr(estimator, "style_means_")
-    parts = (error_part, code_part, probability_part) if has_classes else (error_part,)
+    parts = (error_part, class_part, probability_part) if has_classes else (error_part,)
     data = estimator._prepared(as_given(images))  # all in one pass
     errors, *of_classes = estimator._collected(data, *parts, reconstruct=True)
     names = ("accuracy", "nmi", "ari", "ece", "classes_in_use")
@@ -73,8 +73,8 @@ def scored(estimator: Any, images: ImageSet) -> Scored:
     figures["reconstruction_mse"] = float(errors.mean(dtype=np.float64))
     if not has_classes:
         return Scored(images, figures, errors)
-    code, probability = of_classes
-    classes, confidence = code.argmax(1), probability.max(1)
+    classes, probability = of_classes
+    confidence = probability.max(1)
     positions = label_indices(estimator, images.class_names or ())
     matched = not hasattr(estimator, "classes_")
     figures |= scores.score(images.labels, positions[classes], matched=matched)

@@ -246,7 +246,7 @@ def _test_accuracy(run: Run) -> Callable[[Any], float] | None:
     labels, known = test.labels, test.labels >= 0
 
     def accuracy(estimator: Any) -> float:
-        predicted = evaluating.label_indices(estimator, names)[estimator._codes(X).argmax(1)]
+        predicted = evaluating.label_indices(estimator, names)[estimator._indices(X, None)]
         return float(np.mean(predicted[known] == labels[known]))
 
     return accuracy

@@ -55,6 +55,7 @@ def terms_of(fit: Fit, feed: Feed, index: Tensor, progress: float) -> dict[str, 
             partners,
             None if feed.logits is None else feed.logits[index.to(device)],
             reconstruct=objective.needs("reconstruction"),
+            diverge=objective.needs("divergence"),
             progress=progress,
             generator=fit.generator,
         )
@@ -130,8 +131,8 @@ def fit(fit: Fit, feed: Feed) -> list[Row]:
     The model is left in evaluation mode, with averaged weights where `average` is set, and with
     normalisation statistics of images without transform.
     """
-    settings, network = fit.settings, fit.model.network
-    optimizer = make_optimizer(network, settings)
+    settings = fit.settings
+    optimizer = make_optimizer(fit.model, settings)
     averaged = None
     if settings.average:
         averaged = AveragedModel(
@@ -140,7 +141,7 @@ def fit(fit: Fit, feed: Feed) -> list[Row]:
     plan = parts_by_epoch(settings)
     for epoch, parts in enumerate(plan, start=1):
         fit.model.train()
-        network.train_only(parts)
+        fit.model.train_only(parts)
         learned = run_epoch(fit, feed, optimizer, averaged, epoch, len(plan))
         row: Row = {"stage": fit.stage, "epoch": epoch, "n_epochs": len(plan), **learned}
         fit.history.append(row)

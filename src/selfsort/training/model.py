@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor, nn
 
-from selfsort.bottlenecks import Bottleneck
+from selfsort.bottlenecks import Bottleneck, Variational
 from selfsort.networks import Encoded, Network
 from selfsort.objectives import Outputs
 from selfsort.training.data import Data
@@ -31,6 +31,7 @@ class Model(nn.Module):
         logits: Tensor | None = None,
         *,
         reconstruct: bool = True,
+        diverge: bool = False,
         progress: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Outputs:
@@ -39,10 +40,12 @@ class Model(nn.Module):
         Parameters
         ----------
         images, partners : Tensor of shape (n, *shape), in [0, 1]
-        logits : Tensor of shape (n, n_classes) or None
+        logits : Tensor of shape (n, n_logits) or None
             What the class head says of the images, where that is known: it is not worked out again.
         reconstruct : bool
             Whether to decode.
+        diverge : bool
+            Whether to measure the divergence from the prior.
         progress : float
             Share of the training that is done, for the bottleneck's schedule.
         generator : torch.Generator or None
@@ -53,17 +56,51 @@ class Model(nn.Module):
         outputs = Outputs(images)
         logits = encoded.logits if logits is None else logits
         if logits is not None:
-            code = self.bottleneck(logits, progress, generator)
-            outputs.code, outputs.logits = code[:n], logits[:n]
-            outputs.partner_code = code[n:] if partners is not None else None
+            with torch.autocast(images.device.type, enabled=False):  # nats need float32
+                self._pass(outputs, logits, diverge, progress, generator)
         if reconstruct:
             style = None if encoded.style is None else encoded.style[:n]
             outputs.reconstruction = self.network.decode(latent_of(outputs.code, style))
         return outputs
 
+    def _pass(
+        self,
+        outputs: Outputs,
+        logits: Tensor,
+        diverge: bool,
+        progress: float,
+        generator: torch.Generator | None,
+    ) -> None:
+        """Add the codes, and what the bottleneck knows beside them."""
+        bottleneck, n = self.bottleneck, len(outputs.images)
+        copies = bottleneck.copies if self.training else 1
+        codes = bottleneck(logits, progress, generator)
+        outputs.partner_code = codes[n * copies :] if len(logits) > n else None
+        outputs.code, outputs.logits = code, logits = codes[: n * copies], logits[:n]
+        if bottleneck.reader is None:
+            outputs.class_logits = bottleneck.class_logits(logits, code)
+        if copies > 1:
+            outputs.combine = lambda values: bottleneck.combine(logits, code, values)
+        if diverge:
+            assert isinstance(bottleneck, Variational)  # noqa: S101 - the estimator sees to it
+            outputs.divergence = bottleneck.divergence(logits, code, generator)
+
+    def train_only(self, parts: Collection[str]) -> None:
+        """Let only some of `PARTS` train; weights of the bottleneck go with the head.
+
+        The bottleneck draws as while training in any case.
+        """
+        self.network.train_only(parts)
+        self.bottleneck.train().requires_grad_("head" in parts)
+
 
 def latent_of(code: Tensor | None, style: Tensor | None) -> Tensor:
-    """Return what the decoder reads: the code, then the style, whichever there are."""
+    """Return what the decoder reads: the code, then the style, whichever there are.
+
+    Where there are several codes of each image, each goes with its image's style.
+    """
+    if code is not None and style is not None and len(code) != len(style):
+        style = style.repeat_interleave(len(code) // len(style), dim=0)
     return torch.cat([part for part in (code, style) if part is not None], dim=1)
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 
 import torch
+from torch import nn
 
 from selfsort.errors import InputError, unknown_name
-from selfsort.networks import PARTS, Network
+from selfsort.networks import PARTS
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -124,13 +125,13 @@ def parts_by_epoch(settings: Settings) -> list[tuple[str, ...]]:
     return [parts for parts, epochs in check_phases(settings.phases) for _ in range(epochs)]
 
 
-def make_optimizer(network: Network, settings: Settings) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """Return the optimizer; biases and normalisations are not decayed by AdamW."""
     if settings.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", settings.optimizer, OPTIMIZERS)
     options: dict[str, object] = {"lr": settings.learning_rate}
     groups: list[dict[str, object]] = []
-    weights = list(network.parameters())
+    weights = list(model.parameters())
     if settings.optimizer == "sgd":
         options["momentum"] = settings.momentum
     else:

@@ -1,0 +1,392 @@
+"""Bottlenecks with a prior: what they say is checked against sums over all codes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+from scipy.stats import kstest
+
+from selfsort.bottlenecks import BOTTLENECKS, Variational, make_bottleneck
+from selfsort.bottlenecks.boltzmann import BoltzmannMachine
+from selfsort.bottlenecks.dvae import DiscreteVariational
+from selfsort.errors import InputError
+
+N_CLASSES = 3
+SMALL = {
+    "dvae": [
+        {"units": 6, "layers": 2, "continuous": 2, "hidden": 7, "chains": 50},
+        {"units": 6, "layers": 3, "continuous": 0, "hidden": 7, "smoothing": "gumbolt"},
+        {"units": 4, "layers": 1, "continuous": 2, "continuous_layers": 2, "hidden": 7},
+    ],
+    "gumbel": [{}, {"groups": 2, "categories": 4}, {"groups": 2, "straight_through": True}],
+}
+everything = pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        (name, parameters)
+        for name, kind in sorted(BOTTLENECKS.items())
+        if issubclass(kind, Variational)
+        for parameters in SMALL.get(name, [{}])
+    ],
+)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def made(name: str, parameters: dict[str, object], seed: int = 0) -> Variational:
+    """Return a bottleneck with weights that make everything depend on everything."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        bottleneck = make_bottleneck(name, N_CLASSES, parameters)
+        assert isinstance(bottleneck, Variational)
+        for weight in bottleneck.parameters():
+            weight.data += 0.25 * torch.randn(weight.shape)
+    bottleneck.settle(seeded())
+    return bottleneck.eval()
+
+
+def logits_of(bottleneck: Variational, n: int = 3) -> torch.Tensor:
+    return torch.randn(n, bottleneck.n_logits, generator=seeded(7))
+
+
+# Everything that has a prior
+
+
+@everything
+def test_the_mean_importance_weight_is_one(name, parameters):
+    """``E_q p(code) / q(code)`` is the prior's whole mass: both are normalised."""
+    bottleneck = made(name, parameters)
+    logits, n = logits_of(bottleneck), 20_000
+    many = logits.repeat_interleave(n, dim=0)
+    with torch.no_grad():
+        weights = bottleneck.log_ratio(many, bottleneck.draw(many, seeded())).exp()
+    weights = weights.view(len(logits), n).double().numpy()
+    error = weights.std(1) / math.sqrt(n)
+    assert (np.abs(weights.mean(1) - 1) < 4.5 * error + 1e-6).all(), (weights.mean(1), error)
+
+
+@everything
+def test_draws_of_the_prior_have_its_density(name, parameters):
+    """``E_p q(code) / p(code)`` is one too, if `prior` draws what `log_ratio` says."""
+    bottleneck = made(name, parameters)
+    logits, n = logits_of(bottleneck, 1), 20_000
+    with torch.no_grad():
+        code = bottleneck.prior(n, seeded())
+        weights = (-bottleneck.log_ratio(logits.expand(n, -1), code)).exp().double().numpy()
+    assert code.shape == (n, bottleneck.code_dim)
+    assert abs(weights.mean() - 1) < 5 * weights.std() / math.sqrt(n) + 1e-6
+
+
+@everything
+def test_the_divergence_is_that_of_the_draws(name, parameters):
+    """``KL(q || p)`` is minus the mean of ``log p - log q`` over draws from the posterior."""
+    bottleneck = made(name, parameters)
+    logits, n = logits_of(bottleneck), 20_000
+    many = logits.repeat_interleave(n, dim=0)
+    with torch.no_grad():
+        code = bottleneck.draw(many, seeded())
+        found = bottleneck.divergence(many, code).view(-1, n).double().numpy()
+        expected = -bottleneck.log_ratio(many, code).view(-1, n).double().numpy()
+    error = (found - expected).std(1) / math.sqrt(n)
+    assert (np.abs((found - expected).mean(1)) < 4.5 * error + 1e-5).all()
+
+
+@everything
+def test_codes_of_each_class_can_be_drawn_from_the_prior(name, parameters):
+    bottleneck = made(name, parameters)
+    if bottleneck.reader is not None:
+        with torch.no_grad():
+            bottleneck.reader.fit(bottleneck.read(bottleneck.prior(500, seeded())).numpy(), seed=0)
+    classes = torch.tensor([2, 0, 1, 2])
+    code = bottleneck.prior_of(classes, seeded(1))
+    assert code.shape == (4, bottleneck.code_dim)
+    assert bottleneck.class_logits(code, code).argmax(1).tolist() == classes.tolist()
+
+
+@everything
+def test_draws_are_decided_by_the_generator(name, parameters):
+    bottleneck = made(name, parameters)
+    logits = logits_of(bottleneck)
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        for draw in (lambda g: bottleneck.draw(logits, g), lambda g: bottleneck.prior(5, g)):
+            assert torch.equal(draw(seeded(3)), draw(seeded(3)))
+            assert not torch.equal(draw(seeded(3)), draw(seeded(4)))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+# Categories
+
+
+def test_the_divergence_of_categories_is_the_sum_over_all_of_them():
+    bottleneck = made("gumbel", {"groups": 2, "categories": 4})
+    logits = logits_of(bottleneck).double()
+    probabilities = logits.view(3, 2, 4).softmax(2).numpy()
+    expected = (probabilities * np.log(probabilities / 0.25)).sum((1, 2))
+    found = bottleneck.divergence(logits, logits)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+
+
+# The Boltzmann machine
+
+
+def machine_of(units: int = 8, seed: int = 0, size: float = 0.7) -> BoltzmannMachine:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        machine = BoltzmannMachine(units, chains=2000, sweeps=5).double()
+        machine.weight.data = size * torch.randn(machine.weight.shape).double()
+        machine.bias.data = size * torch.randn(units).double()
+    return machine
+
+
+def all_states(units: int) -> torch.Tensor:
+    return torch.tensor(list(itertools.product((0.0, 1.0), repeat=units)), dtype=torch.float64)
+
+
+def brute_force(machine: BoltzmannMachine) -> float:
+    """Return log Z by the definition, state by state."""
+    weight, bias = machine.weight.detach().numpy(), machine.bias.detach().numpy()
+    half = len(weight)
+    exponents = [
+        z[:half] @ weight @ z[half:] + bias @ z
+        for z in itertools.product((0.0, 1.0), repeat=len(bias))
+        for z in [np.array(z)]
+    ]
+    return float(logsumexp(exponents))
+
+
+@pytest.mark.parametrize("units", [2, 6, 10])
+def test_the_summed_partition_function_is_brute_force(units):
+    machine = machine_of(units)
+    assert machine.summed() == pytest.approx(brute_force(machine), rel=1e-12)
+    machine.measure(seeded())
+    total = machine.log_probability(all_states(units)).exp().sum()
+    assert total.item() == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_annealed_importance_sampling_finds_the_partition_function(seed):
+    machine = machine_of(10, seed, size=1.5)
+    estimates = [machine.annealed(seeded(k), n_chains=200, n_steps=300) for k in range(5)]
+    assert np.mean(estimates) == pytest.approx(brute_force(machine), abs=0.05)
+    # Coarse steps are not as good, but without bias: the mean of Z itself is right.
+    coarse = [machine.annealed(seeded(k), n_chains=500, n_steps=3) for k in range(20)]
+    ratios = np.exp(np.array(coarse) - brute_force(machine))
+    assert abs(ratios.mean() - 1) < 4 * ratios.std() / math.sqrt(len(ratios))
+
+
+def test_chains_come_to_the_distribution_of_the_machine():
+    machine = machine_of(6)
+    machine.measure(seeded())
+    start = torch.zeros(20_000, 6, dtype=torch.float64)
+    drawn = machine.swept(start, 100, seeded())
+    places = (drawn @ 2.0 ** torch.arange(5, -1, -1, dtype=torch.float64)).long()
+    found = np.bincount(places.numpy(), minlength=64) / len(drawn)
+    expected = machine.log_probability(all_states(6)).exp().detach().numpy()
+    deviation = np.sqrt(expected * (1 - expected) / len(drawn))
+    assert (np.abs(found - expected) < 4.5 * deviation + 1e-9).all()
+
+
+def test_the_gradient_of_log_z_is_the_exact_one_in_the_mean():
+    machine = machine_of(6)
+    states = all_states(6)
+    exact = torch.logsumexp(-machine.energy(states), 0)
+    expected = torch.autograd.grad(exact, [machine.weight, machine.bias])
+    machine.chain.copy_(machine.swept(machine.chain, 200, seeded(5)))
+    generator, sums, squares, n = seeded(6), 0.0, 0.0, 200
+    for _ in range(n):
+        grads = torch.autograd.grad(
+            machine.free_energy_gradient(generator), [machine.weight, machine.bias]
+        )
+        flat = torch.cat([g.flatten() for g in grads])
+        sums, squares = sums + flat, squares + flat.square()
+    mean = sums / n
+    deviation = (squares / n - mean.square()).sqrt()
+    flat = torch.cat([g.flatten() for g in expected])
+    # Five sweeps leave little of the last state: the draws count as nearly independent.
+    assert ((mean - flat).abs() < 6 * deviation / math.sqrt(n)).all()
+
+
+def test_log_z_is_followed_while_the_weights_change():
+    machine = machine_of(8)
+    machine.measure(seeded())
+    machine.chain.copy_(machine.swept(machine.chain, 200, seeded(5)))
+    generator = seeded(6)
+    machine.free_energy_gradient(generator)  # remembers the weights as they are
+    for _ in range(50):
+        with torch.no_grad():
+            machine.weight += 0.02
+            machine.bias -= 0.01
+        followed = machine.free_energy_gradient(generator).item()
+    assert followed == pytest.approx(brute_force(machine), abs=0.05)
+
+
+# The discrete variational autoencoder
+
+
+def gradients_of(
+    bottleneck: Variational, logits: torch.Tensor, loss, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard error of the gradient of a loss of (logits, code), n draws."""
+    bottleneck.train()
+    generator, batch = seeded(2), 500
+    found = []
+    weights = [w for name, w in bottleneck.named_parameters() if not name.startswith("machine")]
+    for _ in range(n // batch):
+        many = logits.expand(batch, -1)
+        code = bottleneck(many, 1.0, generator)
+        grads = torch.autograd.grad(loss(many, code).mean(), weights)
+        found.append(torch.cat([g.flatten() for g in grads]).numpy())
+    bottleneck.eval()
+    return np.mean(found, 0), np.std(found, 0) / math.sqrt(len(found))
+
+
+def tiny_dvae(units: int, layers: int, **parameters: object) -> DiscreteVariational:
+    parameters = {"units": units, "layers": layers, "continuous": 0, "hidden": 4, **parameters}
+    bottleneck = made("dvae", parameters)
+    assert isinstance(bottleneck, DiscreteVariational)
+    bottleneck.machine.weight.data *= 3
+    bottleneck.settle(seeded())
+    return bottleneck
+
+
+def quadrature(bottleneck: DiscreteVariational, logits: torch.Tensor, of_code) -> torch.Tensor:
+    """Return ``KL(q || p) + E of_code(smoothed)`` of two units in two groups, by summing.
+
+    Over both values of each unit; over the smoothed number of a unit that is 1, whose density
+    does not depend on the posterior, by the midpoint rule.
+    """
+    n = 400
+    share = (torch.arange(n) + 0.5) / n
+    slab = torch.log1p(share * math.expm1(bottleneck.beta)) / bottleneck.beta
+    points = torch.cat([torch.zeros(1), slab])  # the spike, then the slab
+    units = (points > 0).float()
+
+    def weights(one: torch.Tensor) -> torch.Tensor:
+        return torch.cat([1 - one, (one / n).expand(*one.shape[:-1], n)], dim=-1)
+
+    first = torch.sigmoid(bottleneck.groups[0](logits[None]))[0]
+    inputs = torch.cat([logits.expand(n + 1, -1), points[:, None]], dim=1)
+    second = torch.sigmoid(bottleneck.groups[1](inputs))
+    pair = weights(first)[:, None] * weights(second)
+    states = torch.stack(torch.meshgrid(units, units, indexing="ij"), dim=-1).view(-1, 2)
+    smoothed = torch.stack(torch.meshgrid(points, points, indexing="ij"), dim=-1).view(-1, 2)
+
+    def log_bernoulli(one: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+        return unit * one.log() + (1 - unit) * (1 - one).log()
+
+    log_q = log_bernoulli(first, units)[:, None] + log_bernoulli(second, units)
+    log_p = bottleneck.machine.log_probability(states).view(n + 1, n + 1)
+    return (pair * (log_q - log_p + of_code(smoothed).view(n + 1, n + 1))).sum()
+
+
+def test_the_gradient_of_the_hierarchy_is_unbiased():
+    bottleneck = tiny_dvae(2, 2)
+    logits = torch.randn(bottleneck.n_logits, generator=seeded(3))
+
+    def of_code(code: torch.Tensor) -> torch.Tensor:
+        return 3 * (code @ torch.tensor([1.0, -2.0]) + 0.3).square()
+
+    def loss(many: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        return bottleneck.divergence(many, code, seeded(4)) + of_code(code)
+
+    exact = quadrature(bottleneck, logits, of_code)
+    weights = [w for name, w in bottleneck.named_parameters() if not name.startswith("machine")]
+    expected = torch.cat([g.flatten() for g in torch.autograd.grad(exact, weights)]).numpy()
+    mean, error = gradients_of(bottleneck, logits, loss, n=20_000)
+    assert np.abs(expected).max() > 0.1
+    assert (np.abs(mean - expected) < 4.5 * error + 1e-4).all()
+
+
+def test_the_gradient_needs_the_units_that_would_change():
+    """Without what the energy changes by, the gradient of the same loss is clearly wrong."""
+    bottleneck = tiny_dvae(2, 2)
+    logits = torch.randn(bottleneck.n_logits, generator=seeded(3))
+    exact = quadrature(bottleneck, logits, lambda code: 0 * code[:, 0])
+    weights = [w for name, w in bottleneck.named_parameters() if not name.startswith("machine")]
+    expected = torch.cat([g.flatten() for g in torch.autograd.grad(exact, weights)]).numpy()
+    bottleneck._units_with_gradient = lambda one, smoothed: (smoothed > 0).float()
+    mean, error = gradients_of(
+        bottleneck, logits, lambda many, code: bottleneck.divergence(many, code, seeded(4)), 20_000
+    )
+    assert (np.abs(mean - expected) > 6 * error).any()
+
+
+def test_smoothed_units_have_the_density_of_the_paper():
+    bottleneck = tiny_dvae(2, 1, beta=3.0)
+    logit, n = torch.tensor(0.4), 100_000
+    uniform = torch.rand(n, generator=seeded(1))
+    smoothed = bottleneck.smoothed(logit.expand(n), uniform).double().numpy()
+    one = float(torch.sigmoid(logit))
+    assert (smoothed == 0).mean() == pytest.approx(1 - one, abs=4 * 0.5 / math.sqrt(n))
+    slab = smoothed[smoothed > 0]
+
+    def distribution(s: np.ndarray) -> np.ndarray:
+        return np.expm1(3.0 * s) / np.expm1(3.0)
+
+    assert kstest(slab[:20_000], distribution).pvalue > 0.01
+    assert smoothed.max() <= 1
+
+
+def test_gumbolt_comes_to_the_exact_divergence_as_its_temperature_falls():
+    sharp = tiny_dvae(4, 2, smoothing="gumbolt", temperature=0.01)
+    logits, n = logits_of(sharp, 1), 20_000
+    many = logits.expand(n, -1)
+    with torch.no_grad():
+        code = sharp.draw(many, seeded())
+        exact = sharp.divergence(many, code).double()
+        sharp.train()
+        relaxed = sharp.divergence(many, sharp(many, 1.0, seeded(1)), seeded()).double()
+    error = math.hypot(exact.std(), relaxed.std()) / math.sqrt(n)
+    assert abs(float(relaxed.mean() - exact.mean())) < 4 * error + 0.02
+
+
+def test_exact_units_of_gumbolt_are_zero_or_one():
+    bottleneck = tiny_dvae(4, 2, smoothing="gumbolt")
+    logits = logits_of(bottleneck, 50)
+    for code in (bottleneck.draw(logits, seeded()), bottleneck(logits), bottleneck.prior(50)):
+        assert set(code.unique().tolist()) <= {0.0, 1.0}
+    assert len(bottleneck.train()(logits, 1.0, seeded()).unique()) > 50
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        (
+            {"units": 6, "layers": 4},
+            "The 'units' parameter of DiscreteVariational must be even, and a multiple of "
+            "'layers' (4). Got 6 instead.",
+        ),
+        (
+            {"units": 3, "layers": 3},
+            "The 'units' parameter of DiscreteVariational must be even, and a multiple of "
+            "'layers' (3). Got 3 instead.",
+        ),
+        (
+            {"beta": 0.0},
+            "The 'beta' parameter of DiscreteVariational must be a number above 0. "
+            "Got 0.0 instead.",
+        ),
+        (
+            {"chains": 0},
+            "The 'chains' parameter of DiscreteVariational must be a whole number of at least 1. "
+            "Got 0 instead.",
+        ),
+        (
+            {"smoothing": "gumbold"},
+            "There is no smoothing named 'gumbold'. Did you mean 'gumbolt'? Known smoothings: "
+            "gumbolt, spike-and-exponential.",
+        ),
+    ],
+)
+def test_parameters_that_cannot_be(parameters, sentence):
+    with pytest.raises(InputError) as error:
+        make_bottleneck("dvae", 10, parameters)
+    assert str(error.value) == sentence
