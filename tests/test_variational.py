@@ -10,6 +10,8 @@ import pytest
 import torch
 from scipy.special import logsumexp
 from scipy.stats import kstest
+from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
 
 from selfsort.bottlenecks import BOTTLENECKS, Variational, make_bottleneck
 from selfsort.bottlenecks.boltzmann import BoltzmannMachine
@@ -23,6 +25,7 @@ SMALL = {
         {"units": 6, "layers": 3, "continuous": 0, "hidden": 7, "smoothing": "gumbolt"},
         {"units": 4, "layers": 1, "continuous": 2, "continuous_layers": 2, "hidden": 7},
     ],
+    "vq": [{"width": 2}, {"groups": 2, "categories": 4, "width": 3}],
     "gumbel": [{}, {"groups": 2, "categories": 4}, {"groups": 2, "straight_through": True}],
 }
 everything = pytest.mark.parametrize(
@@ -132,6 +135,98 @@ def test_the_divergence_of_categories_is_the_sum_over_all_of_them():
     expected = (probabilities * np.log(probabilities / 0.25)).sum((1, 2))
     found = bottleneck.divergence(logits, logits)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (2, 3)])
+@pytest.mark.parametrize("draws", [2, 4])
+def test_the_gradient_of_leave_one_out_is_unbiased(shape, draws):
+    groups, categories = shape
+    parameters = {"groups": groups, "categories": categories, "draws": draws}
+    bottleneck = make_bottleneck("leave-one-out", N_CLASSES, parameters)
+    table = torch.randn(groups * categories, 4, generator=seeded(1)).double()
+    logits = torch.randn(1, groups * categories, generator=seeded(2)).double()
+
+    def of_code(code: torch.Tensor) -> torch.Tensor:
+        return 3 * torch.tanh(code.double() @ table).sum(1) + 10
+
+    exact = logits.clone().requires_grad_()
+    probabilities = exact.view(groups, categories).softmax(1)
+    expected = torch.zeros((), dtype=torch.float64)
+    for chosen in itertools.product(range(categories), repeat=groups):
+        code = torch.cat([torch.eye(categories)[k] for k in chosen])
+        share = torch.stack([probabilities[g, k] for g, k in enumerate(chosen)]).prod()
+        expected = expected + share * of_code(code[None])[0]
+    expected.backward()
+
+    n = 20_000
+    many = logits.expand(n, -1).clone().requires_grad_()
+    code = bottleneck(many, 1.0, seeded(3))
+    values = of_code(code).view(n, draws)
+    combined = bottleneck.combine(many, code, values)
+    np.testing.assert_allclose(combined.detach().numpy(), values.mean(1).numpy(), rtol=1e-12)
+    combined.sum().backward()
+    error = many.grad.std(0) / math.sqrt(n)
+    assert exact.grad.norm() > 0.3
+    assert ((many.grad.mean(0) - exact.grad[0]).abs() < 4 * error).all()
+
+
+# Vector quantisation
+
+
+def test_a_code_is_the_nearest_vector_and_its_gradient_the_identity():
+    bottleneck = made("vq", {"groups": 2, "categories": 4, "width": 3})
+    logits = logits_of(bottleneck, 20).requires_grad_()
+    code = bottleneck(logits)
+    rows, vectors = logits.detach().view(20, 2, 3).numpy(), bottleneck.vectors.numpy()
+    for i, group in itertools.product(range(20), range(2)):
+        distances = ((rows[i, group] - vectors[group]) ** 2).sum(1)
+        nearest = vectors[group, distances.argmin()]
+        np.testing.assert_array_equal(code[i].detach().view(2, 3)[group].numpy(), nearest)
+    weights = torch.randn(20, 6)
+    (code * weights).sum().backward()
+    np.testing.assert_allclose(logits.grad.numpy(), weights.numpy(), rtol=1e-6)
+
+
+def test_vectors_come_to_the_means_of_their_images():
+    points, kinds = make_blobs(600, 2, centers=[[0, 0], [6, 0], [0, 6]], random_state=0)
+    logits = torch.from_numpy(points).float()
+    bottleneck = make_bottleneck("vq", 3, {"width": 2, "decay": 0.5}).train()
+    generator = seeded(1)
+    for _ in range(60):
+        bottleneck(logits, 1.0, generator)
+    means = np.stack([points[kinds == k].mean(0) for k in range(3)])
+    found = bottleneck.vectors[0].numpy()
+    gaps = np.abs(found[:, None] - means).sum(2)
+    assert sorted(gaps.argmin(1)) == [0, 1, 2]
+    assert gaps.min(1).max() < 1e-3
+    assert float(bottleneck.variance) == pytest.approx(1.0, rel=0.1)  # as the blobs have
+    bottleneck.eval()
+    predicted = bottleneck.class_logits(logits, bottleneck(logits)).argmax(1)
+    assert adjusted_rand_score(kinds, predicted.numpy()) == 1.0
+
+
+def test_a_vector_that_is_not_used_starts_again_where_images_are():
+    bottleneck = make_bottleneck("vq", 3, {"width": 2, "decay": 0.5}).train()
+    generator, logits = seeded(), torch.randn(50, 2, generator=seeded(1))
+    bottleneck(logits, 1.0, generator)
+    bottleneck.vectors[0, 1] = bottleneck.sums[0, 1] = 1e3
+    for _ in range(10):
+        bottleneck(logits, 1.0, generator)
+    assert bottleneck.vectors.abs().max() < 10
+    used = bottleneck.eval().distances(logits).argmin(-1).unique()
+    assert len(used) == 3
+
+
+def test_the_commitment_pulls_the_logits_to_their_vectors():
+    bottleneck = make_bottleneck("vq", 3, {"width": 2, "commitment": 0.5}).train()
+    logits = torch.randn(20, 2, generator=seeded(1)).requires_grad_()
+    code = bottleneck(logits, 1.0, seeded())
+    cost = bottleneck.divergence(logits, code)
+    gap = (logits - code).detach()
+    expected = math.log(3) + 0.5 * gap.square().sum(1)
+    np.testing.assert_allclose(cost.detach().numpy(), expected.numpy(), rtol=1e-5)
+    cost.sum().backward()
+    np.testing.assert_allclose(logits.grad.numpy(), gap.numpy(), rtol=1e-4, atol=1e-6)
 
 
 # The Boltzmann machine

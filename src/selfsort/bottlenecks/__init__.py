@@ -10,8 +10,10 @@ stands.
 from selfsort.bottlenecks import (  # noqa: F401 - they register
     dvae,
     gumbel,
+    score,
     softmax,
     straight_through,
+    vq,
 )
 from selfsort.bottlenecks.base import (
     BOTTLENECKS,

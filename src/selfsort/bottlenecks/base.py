@@ -252,7 +252,7 @@ def make_bottleneck(
     >>> make_bottleneck("gumble", 10)
     Traceback (most recent call last):
     selfsort.errors.InputError: There is no bottleneck named 'gumble'. Did you mean 'gumbel'? \
-Known bottlenecks: gumbel, rectified-softmax, softmax, straight-through.
+Known bottlenecks: dvae, gumbel, leave-one-out, rectified-softmax, softmax, straight-through, vq.
     """
     if name not in BOTTLENECKS:
         raise unknown_name("bottleneck", name, BOTTLENECKS)

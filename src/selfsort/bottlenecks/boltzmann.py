@@ -46,7 +46,7 @@ class BoltzmannMachine(nn.Module):
     >>> machine = BoltzmannMachine(units=4, chains=10, sweeps=1)
     >>> machine.measure(torch.Generator().manual_seed(0))
     >>> codes = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 4)
-    >>> round(float(machine.log_probability(codes).exp().sum()), 4)
+    >>> round(machine.log_probability(codes).exp().sum().item(), 4)
     1.0
     """
 

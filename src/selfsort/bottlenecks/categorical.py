@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from selfsort.bottlenecks.base import ClassReader, Variational, check_counts, gumbel_noise
 
@@ -19,6 +20,8 @@ class Categorical(Variational):
     groups : int, default=1
     categories : int or None, default=None
         None: one for each class.
+    width : int or None, default=None
+        Numbers in the code of a group; None: one a category.
 
     Notes
     -----
@@ -26,18 +29,24 @@ class Categorical(Variational):
     read from the expected codes (see `ClassReader`).
     """
 
-    def __init__(self, n_classes: int, groups: int = 1, categories: int | None = None) -> None:
+    def __init__(
+        self,
+        n_classes: int,
+        groups: int = 1,
+        categories: int | None = None,
+        width: int | None = None,
+    ) -> None:
         categories = n_classes if categories is None else categories
         check_counts(type(self).__name__, groups=groups)
         check_counts(type(self).__name__, least=min(2, n_classes), categories=categories)
-        super().__init__(n_classes, groups * categories)
+        super().__init__(n_classes, groups * (categories if width is None else width))
         self.groups = groups
         self.categories = categories
         if (groups, categories) != (1, n_classes):
             self.reader = ClassReader(n_classes, self.code_dim)
 
     def grouped(self, rows: Tensor) -> Tensor:
-        """Return rows ``(n, groups * categories)`` as ``(n, groups, categories)``."""
+        """Return rows ``(n, groups * width)`` as ``(n, groups, width)``."""
         return rows.unflatten(-1, (self.groups, rows.shape[-1] // self.groups))
 
     def log_probabilities(self, logits: Tensor) -> Tensor:
@@ -50,6 +59,11 @@ class Categorical(Variational):
         largest = grouped.argmax(-1, keepdim=True)
         return torch.zeros_like(grouped).scatter_(-1, largest, 1.0).flatten(-2)
 
+    def drawn(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return one category of each group, drawn from the posterior, ``(n, groups)``."""
+        log_q = self.log_probabilities(logits)
+        return (log_q + gumbel_noise(log_q, generator)).argmax(-1)
+
     def divergence(
         self, logits: Tensor, code: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -57,7 +71,8 @@ class Categorical(Variational):
         return (log_q.exp() * (log_q + math.log(self.categories))).sum((1, 2))
 
     def draw(self, logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return self.one_hot(logits + gumbel_noise(logits, generator))
+        drawn = self.drawn(logits, generator)
+        return F.one_hot(drawn, self.categories).to(logits.dtype).flatten(-2)
 
     def log_ratio(self, logits: Tensor, code: Tensor) -> Tensor:
         log_q = (self.grouped(code) * self.log_probabilities(logits)).sum((1, 2))
