@@ -23,6 +23,7 @@ from selfsort.errors import InputError
 ALSO = {
     "gumbel": [{"groups": 3, "categories": 4}, {"straight_through": True}],
     "leave-one-out": [{"groups": 3, "categories": 4, "draws": 2}],
+    "m2": [{"style_prior": "class", "classes": "gumbel"}],
     "vq": [{"groups": 3, "categories": 4}],
 }
 everything = pytest.mark.parametrize(

@@ -251,7 +251,7 @@ def test_as_many_images_at_both_ends(taught):
         (
             {"bottleneck": "softmax", "bottleneck_parameters": None},
             "The bottleneck 'softmax' has no prior for divergence_weight=1: give 0, or one with a "
-            "prior: dvae, gumbel.",
+            "prior: dvae, gumbel, leave-one-out, m2, vade, vq.",
         ),
         (
             {"information_weight": 1.0},
@@ -289,3 +289,26 @@ def test_codes_that_name_no_class_cannot_be_taught():
         "learned for: use another bottleneck, or AutoencoderClusterer and a classifier on its "
         "transform."
     )
+
+
+@pytest.mark.parametrize("classes", ["marginal", "gumbel"])
+def test_a_class_and_a_style_are_learned_from_a_few_labels(classes):
+    labels = DIGITS.target[:400].copy()
+    labels[60:] = -1
+    classifier = AutoencoderClassifier(
+        unlabeled=-1,
+        bottleneck="m2",
+        bottleneck_parameters={"style": 8, "classes": classes},
+        style_dim=0,
+        reconstruction="nll",
+        divergence_weight=1.0,
+        classification_weight=20.0,
+        transform_strength=0.0,
+        **{**QUICK, "epochs": 40},
+    ).fit(BINARY, labels)
+    found = classifier.predict(BINARY[60:])
+    assert (found == DIGITS.target[60:400]).mean() > 0.75
+    few = classifier.log_likelihood(BINARY[:50], 1, random_state=0).mean()
+    assert few < classifier.log_likelihood(BINARY[:50], 200, random_state=0).mean()
+    images = classifier.sample(30, label=0, random_state=0)
+    assert (classifier.predict(images) == 0).mean() > 0.6

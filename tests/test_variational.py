@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
-from scipy.stats import kstest
+from scipy.stats import entropy, kstest, multivariate_normal
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
+from torch.distributions import Normal, kl_divergence
 
 from selfsort.bottlenecks import BOTTLENECKS, Variational, make_bottleneck
 from selfsort.bottlenecks.boltzmann import BoltzmannMachine
@@ -25,6 +26,8 @@ SMALL = {
         {"units": 6, "layers": 3, "continuous": 0, "hidden": 7, "smoothing": "gumbolt"},
         {"units": 4, "layers": 1, "continuous": 2, "continuous_layers": 2, "hidden": 7},
     ],
+    "m2": [{"style": 2}, {"style": 2, "style_prior": "class", "classes": "gumbel"}],
+    "vade": [{"width": 2}],
     "vq": [{"width": 2}, {"groups": 2, "categories": 4, "width": 3}],
     "gumbel": [{}, {"groups": 2, "categories": 4}, {"groups": 2, "straight_through": True}],
 }
@@ -55,8 +58,15 @@ def made(name: str, parameters: dict[str, object], seed: int = 0) -> Variational
     return bottleneck.eval()
 
 
-def logits_of(bottleneck: Variational, n: int = 3) -> torch.Tensor:
-    return torch.randn(n, bottleneck.n_logits, generator=seeded(7))
+def logits_of(bottleneck: Variational, n: int = 3, wider: float = 1.5) -> torch.Tensor:
+    """Return logits; where their last two are log-variances, those are moved by `wider`.
+
+    The mean of weights can be told only if the density drawn from is the wider one.
+    """
+    logits = torch.randn(n, bottleneck.n_logits, generator=seeded(7))
+    if bottleneck.name in {"m2", "vade"}:
+        logits[:, -2:] += wider
+    return logits
 
 
 # Everything that has a prior
@@ -79,7 +89,7 @@ def test_the_mean_importance_weight_is_one(name, parameters):
 def test_draws_of_the_prior_have_its_density(name, parameters):
     """``E_p q(code) / p(code)`` is one too, if `prior` draws what `log_ratio` says."""
     bottleneck = made(name, parameters)
-    logits, n = logits_of(bottleneck, 1), 20_000
+    logits, n = logits_of(bottleneck, 1, wider=-1.5), 20_000
     with torch.no_grad():
         code = bottleneck.prior(n, seeded())
         weights = (-bottleneck.log_ratio(logits.expand(n, -1), code)).exp().double().numpy()
@@ -227,6 +237,90 @@ def test_the_commitment_pulls_the_logits_to_their_vectors():
     np.testing.assert_allclose(cost.detach().numpy(), expected.numpy(), rtol=1e-5)
     cost.sum().backward()
     np.testing.assert_allclose(logits.grad.numpy(), gap.numpy(), rtol=1e-4, atol=1e-6)
+
+
+# A mixture of normal distributions
+
+
+def test_the_components_are_found_among_the_codes():
+    centres = 4 * torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+    kinds = torch.arange(3000) % 3
+    logits = torch.cat([centres[kinds], torch.full((3000, 2), -2.0)], dim=1)
+    bottleneck = make_bottleneck("vade", 3, {"width": 2, "warm_up": 0.5}).train()
+    generator = seeded(1)
+    code = bottleneck(logits[:1500], 0.0, generator)
+    # The prior is a standard normal distribution at first.
+    expected = multivariate_normal(np.zeros(2), np.eye(2)).logpdf(code.numpy())
+    np.testing.assert_allclose(bottleneck.log_prior(code).detach().numpy(), expected, rtol=1e-4)
+    bottleneck(logits[1500:], 0.5, generator)
+    gaps = torch.cdist(bottleneck.means.detach(), centres)
+    assert sorted(gaps.argmin(1).tolist()) == [0, 1, 2]
+    assert gaps.amin(1).max() < 0.1
+    variance = bottleneck.log_variances.exp()
+    assert torch.allclose(variance, torch.full((3, 2), math.exp(-2.0)), rtol=0.2)
+    bottleneck.eval()
+    found = bottleneck.class_logits(logits, bottleneck(logits)).argmax(1)
+    assert adjusted_rand_score(kinds.numpy(), found.numpy()) == 1.0
+
+
+def test_the_prior_is_the_mixture_s_density():
+    bottleneck = made("vade", {"width": 2})
+    bottleneck.shares.data = torch.tensor([0.5, 0.0, -1.0])
+    code = bottleneck.prior(50, seeded()).double()
+    parts = (bottleneck.shares.softmax(0), bottleneck.means, bottleneck.log_variances.exp())
+    density = sum(
+        share * multivariate_normal(mean, np.diag(variance)).pdf(code.numpy())
+        for share, mean, variance in zip(*(part.detach().numpy() for part in parts), strict=True)
+    )
+    np.testing.assert_allclose(
+        bottleneck.log_prior(code).detach().exp().numpy(), density, rtol=1e-4
+    )
+
+
+# A class and a style
+
+
+@pytest.mark.parametrize("style_prior", ["shared", "class"])
+def test_the_marginal_bound_is_the_sum_over_the_classes(style_prior):
+    bottleneck = made("m2", {"style": 2, "style_prior": style_prior}).train()
+    logits = logits_of(bottleneck, 4).requires_grad_()
+    code = bottleneck(logits, 1.0, seeded())
+    assert code.shape == (12, 5)
+    assert torch.equal(code[:, :3], torch.eye(3).repeat(4, 1))
+    values = torch.randn(4, 3, generator=seeded(1))
+    share = logits[:, :3].softmax(1)
+    combined = bottleneck.combine(logits, code, values)
+    np.testing.assert_allclose(
+        combined.detach().numpy(), (share * values).sum(1).detach().numpy(), rtol=1e-5
+    )
+    found = bottleneck.divergence(logits, code).detach().numpy()
+    # scipy's entropy for the classes, PyTorch's divergence for the styles
+    of_class = [entropy(row, np.full(3, 1 / 3)) for row in share.detach().numpy()]
+    of_style = np.zeros(4)
+    for k in range(3):
+        y = torch.eye(3)[[k]].expand(4, -1)
+        pair = (
+            Normal(mean, (log_variance / 2).exp())
+            for mean, log_variance in (bottleneck.posterior(logits, y), bottleneck.prior_given(y))
+        )
+        of_style += (share[:, k] * kl_divergence(*pair).sum(1)).detach().numpy()
+    np.testing.assert_allclose(found, np.array(of_class) + of_style, rtol=1e-4)
+
+
+def test_what_is_known_of_the_class_is_used():
+    bottleneck = made("m2", {"style": 2}).train()
+    logits = logits_of(bottleneck, 3)
+    targets = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    told = bottleneck.told(logits, targets)
+    share = bottleneck.class_part(told).softmax(1)
+    assert torch.allclose(share[0], targets[0], atol=1e-6)
+    assert torch.allclose(share[2], targets[2], atol=1e-6)
+    assert torch.equal(told[1], logits[1])
+    assert torch.equal(told[:, 3:], logits[:, 3:])
+    values = torch.tensor([[1.0, 2.0, 3.0]] * 3)
+    found = bottleneck.combine(told, told, values)
+    assert found[0].item() == pytest.approx(2, abs=1e-4)
+    assert found[2].item() == pytest.approx(3, abs=1e-4)
 
 
 # The Boltzmann machine

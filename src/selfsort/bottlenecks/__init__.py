@@ -8,8 +8,10 @@ stands.
 """
 
 from selfsort.bottlenecks import (  # noqa: F401 - they register
+    class_and_style,
     dvae,
     gumbel,
+    mixture,
     score,
     softmax,
     straight_through,

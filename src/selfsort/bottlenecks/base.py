@@ -88,6 +88,13 @@ class Bottleneck(nn.Module, ABC):
         found: Tensor = self.reader(self.read(code))
         return found
 
+    def told(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return logits that know the classes of images with a label.
+
+        `targets` are of shape ``(n, n_classes)``, a row of zeros where there is no label.
+        """
+        return logits
+
     def read(self, code: Tensor) -> Tensor:
         """Return the part of the codes that classes are read from, where there is a reader."""
         return code
@@ -252,7 +259,8 @@ def make_bottleneck(
     >>> make_bottleneck("gumble", 10)
     Traceback (most recent call last):
     selfsort.errors.InputError: There is no bottleneck named 'gumble'. Did you mean 'gumbel'? \
-Known bottlenecks: dvae, gumbel, leave-one-out, rectified-softmax, softmax, straight-through, vq.
+Known bottlenecks: dvae, gumbel, leave-one-out, m2, rectified-softmax, softmax, \
+straight-through, vade, vq.
     """
     if name not in BOTTLENECKS:
         raise unknown_name("bottleneck", name, BOTTLENECKS)

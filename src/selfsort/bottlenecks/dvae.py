@@ -10,11 +10,10 @@ from torch.nn import functional as F
 
 from selfsort.bottlenecks.base import ClassReader, Variational, check_counts, check_positive
 from selfsort.bottlenecks.boltzmann import BoltzmannMachine
+from selfsort.bottlenecks.normal import draw_normal, log_normal, normal_divergence, normal_of
 from selfsort.errors import InputError, unknown_name
 
 SMOOTHINGS = ("spike-and-exponential", "gumbolt")
-LEAST_VARIANCE = -8.0
-"""Least logarithm of a variance of the continuous part, and minus the largest one."""
 
 
 class DiscreteVariational(Variational):
@@ -131,11 +130,9 @@ class DiscreteVariational(Variational):
         self, logits: Tensor, code: Tensor, generator: torch.Generator | None, *, draw: bool = False
     ) -> Tensor:
         for posterior in self.posteriors:
-            mean, log_variance = _normal(posterior(torch.cat([logits, code], dim=1)))
-            if self.training or draw:
-                noise = torch.randn(mean.shape, generator=generator).to(mean)
-                mean = mean + (log_variance / 2).exp() * noise
-            code = torch.cat([code, mean], dim=1)
+            latent = normal_of(posterior(torch.cat([logits, code], dim=1)))
+            drawn = draw_normal(latent, generator) if self.training or draw else latent[0]
+            code = torch.cat([code, drawn], dim=1)
         return code
 
     def smoothed(self, logits: Tensor, uniform: Tensor) -> Tensor:
@@ -193,11 +190,9 @@ class DiscreteVariational(Variational):
     def _continuous_divergence(self, logits: Tensor, code: Tensor) -> Tensor:
         total = torch.zeros(len(code), device=code.device)
         for start, posterior, prior in self._continuous_parts():
-            mean, log_variance = _normal(posterior(torch.cat([logits, code[:, :start]], dim=1)))
-            prior_mean, prior_log = _normal(prior(code[:, :start]))
-            square = (mean - prior_mean).square() / prior_log.exp()
-            ratio = log_variance - prior_log
-            total = total + 0.5 * (ratio.exp() + square - 1 - ratio).sum(1)
+            inputs = torch.cat([logits, code[:, :start]], dim=1)
+            latent, expected = normal_of(posterior(inputs)), normal_of(prior(code[:, :start]))
+            total = total + normal_divergence(latent, expected)
         return total
 
     def _continuous_parts(self) -> list[tuple[int, nn.Module, nn.Module]]:
@@ -225,9 +220,9 @@ class DiscreteVariational(Variational):
         total = self.machine.log_probability(units) - _log_bernoulli(unit_logits, units).sum(1)
         for start, posterior, prior in self._continuous_parts():
             latent = code[:, start : start + self.continuous]
-            total = total + _log_normal(latent, prior(code[:, :start]))
+            total = total + log_normal(latent, normal_of(prior(code[:, :start])))
             inputs = torch.cat([logits, code[:, :start]], dim=1)
-            total = total - _log_normal(latent, posterior(inputs))
+            total = total - log_normal(latent, normal_of(posterior(inputs)))
         return total
 
     def prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -239,9 +234,7 @@ class DiscreteVariational(Variational):
                 uniform = torch.rand(code.shape, generator=generator).to(code)
                 code = code * torch.log1p(uniform * math.expm1(self.beta)) / self.beta
             for prior in self.priors:
-                mean, log_variance = _normal(prior(code))
-                noise = torch.randn(mean.shape, generator=generator).to(mean)
-                code = torch.cat([code, mean + (log_variance / 2).exp() * noise], dim=1)
+                code = torch.cat([code, draw_normal(normal_of(prior(code)), generator)], dim=1)
         return code
 
     # ---- classes ------------------------------------------------------------------------------
@@ -253,7 +246,7 @@ class DiscreteVariational(Variational):
         assert self.reader is not None  # noqa: S101
         code = self.reader.centres
         for prior in self.priors:
-            code = torch.cat([code, _normal(prior(code))[0]], dim=1)
+            code = torch.cat([code, normal_of(prior(code))[0]], dim=1)
         return code
 
     def settle(self, generator: torch.Generator | None = None) -> None:
@@ -268,18 +261,6 @@ def _between(n_inputs: int, hidden: int, n_outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(n_inputs, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, n_outputs)
     )
-
-
-def _normal(parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and logarithm of the variance."""
-    mean, log_variance = parameters.chunk(2, dim=1)
-    return mean, log_variance.clamp(LEAST_VARIANCE, -LEAST_VARIANCE)
-
-
-def _log_normal(x: Tensor, parameters: Tensor) -> Tensor:
-    mean, log_variance = _normal(parameters)
-    square = (x - mean).square() / log_variance.exp()
-    return -0.5 * (square + log_variance + math.log(2 * math.pi)).sum(1)
 
 
 def _log_bernoulli(logits: Tensor, units: Tensor) -> Tensor:

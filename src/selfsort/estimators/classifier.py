@@ -31,6 +31,8 @@ CLASSES_SHARE = 4 / 7
 """Of those, where the style can be learned apart: the rest is for style and decoder."""
 LONG_AVERAGE = 0.998
 """Decay of the averaged weights, at each of many steps."""
+LABELLED_SHARE = 0.1
+"""Of a batch, at least, where everything is learned at once."""
 
 
 class AutoencoderClassifier(ClassifierMixin, BaseClasses):
@@ -40,7 +42,8 @@ class AutoencoderClassifier(ClassifierMixin, BaseClasses):
     reconstruction and information does it. A network whose style has convolutions of its own, as
     the default one, learns the classes first, then style and decoder (unless `phases` says what
     trains when). Where fewer have labels, the stages of `AutoencoderClusterer` do it: labels name
-    the groups, and outweigh them where they are near.
+    the groups, and outweigh them where they are near. Bottlenecks whose logits are not one a
+    class, such as "m2", learn everything at once in any case.
 
     Parameters
     ----------
@@ -168,7 +171,7 @@ image_shape, device, n_threads, random_state
                     f"X has {len(data)} images but y has {len(index)} labels: they must go "
                     "together."
                 )
-            if most:
+            if most or not self.model_.bottleneck.names_classes:
                 self._fit_direct(data, index)
             else:
                 self._sort(data, n_classes, index, n_epochs=self._epochs(len(data), STAGED_EPOCHS))
@@ -209,10 +212,10 @@ image_shape, device, n_threads, random_state
         return index
 
     def _fit_direct(self, data: Data, index: np.ndarray) -> None:
-        """Learn from labels that most images have."""
+        """Learn everything at once; labelled images come more often where they are few."""
         targets = np.eye(len(self.classes_), dtype=np.float32)[index] * (index >= 0)[:, None]
         on_device = torch.from_numpy(targets.astype(np.float32)).to(self.device_)
-        feed = Feed(data, self._transform(data), targets=on_device)
+        feed = Feed(data, self._transform(data), targets=on_device, index=oversampled(index))
         n_epochs = self._epochs(len(data), DIRECT_EPOCHS)
         apart = self.model_.network.own_style and any(self._class_weights().values())
         apart = apart and not self.divergence_weight  # the bound is of code and image together
@@ -311,3 +314,22 @@ image_shape, device, n_threads, random_state
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the accuracy on labelled images."""
         return float(ClassifierMixin.score(self, X, y, sample_weight))
+
+
+def oversampled(index: np.ndarray) -> torch.Tensor | None:
+    """Return which images an epoch draws, those with a label so often that they are a tenth.
+
+    None where they are that many anyway. `index` holds -1 where there is no label.
+
+    Examples
+    --------
+    >>> oversampled(np.array([0, *[-1] * 18])).tolist()[19:]
+    [0]
+    """
+    labelled = np.flatnonzero(index >= 0)
+    wanted = LABELLED_SHARE / (1 - LABELLED_SHARE) * (len(index) - len(labelled))
+    missing = round(wanted) - len(labelled)
+    if missing <= 0:
+        return None
+    again = np.resize(labelled, missing)
+    return torch.from_numpy(np.concatenate([np.arange(len(index)), again]))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from selfsort.networks.base import (
     N_FEATURES,
     Network,
+    Probability,
     Shape,
     Widths,
     check_image_shape,
@@ -93,6 +94,7 @@ class ConvolutionalDecoder(nn.Module):
             nn.Conv2d(widths[-1], 4 * channels, 3, padding=1),
             nn.PixelShuffle(2),
         )
+        self.output = Probability()
 
     @staticmethod
     def _double(n_inputs: int, n_outputs: int) -> nn.Sequential:
@@ -105,7 +107,8 @@ class ConvolutionalDecoder(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         images = self.grow(self.start(latent))
         # Sides that are no multiple of the growth come out a few pixels too large.
-        return torch.sigmoid(images[:, :, : self.height, : self.width])
+        cropped: Tensor = self.output(images[:, :, : self.height, : self.width])
+        return cropped
 
 
 def _convolutional(name: str, shape: Shape, widths: Widths, width: int) -> Network:

@@ -6,7 +6,7 @@ import math
 
 from torch import nn
 
-from selfsort.networks.base import N_FEATURES, Network, Shape, Widths, linear, register
+from selfsort.networks.base import N_FEATURES, Network, Probability, Shape, Widths, linear, register
 
 
 @register("dense")
@@ -23,7 +23,7 @@ def dense(shape: Shape, widths: Widths) -> Network:
         layer(widths.n_latent, hidden),
         layer(hidden, hidden),
         nn.Linear(hidden, size),
-        nn.Sigmoid(),
+        Probability(),
         nn.Unflatten(1, shape),
     )
     head, style = linear(N_FEATURES, widths.n_logits), linear(hidden, widths.style_dim)

@@ -54,12 +54,12 @@ def terms_of(fit: Fit, feed: Feed, index: Tensor, progress: float) -> dict[str, 
             images,
             partners,
             None if feed.logits is None else feed.logits[index.to(device)],
+            None if feed.targets is None else feed.targets[index.to(device)],
             reconstruct=objective.needs("reconstruction"),
             diverge=objective.needs("divergence"),
             progress=progress,
             generator=fit.generator,
         )
-    outputs.targets = None if feed.targets is None else feed.targets[index.to(device)]
     return {name: values.mean() for name, values in objective(outputs).items()}
 
 

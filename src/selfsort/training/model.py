@@ -29,6 +29,7 @@ class Model(nn.Module):
         images: Tensor,
         partners: Tensor | None = None,
         logits: Tensor | None = None,
+        targets: Tensor | None = None,
         *,
         reconstruct: bool = True,
         diverge: bool = False,
@@ -42,6 +43,8 @@ class Model(nn.Module):
         images, partners : Tensor of shape (n, *shape), in [0, 1]
         logits : Tensor of shape (n, n_logits) or None
             What the class head says of the images, where that is known: it is not worked out again.
+        targets : Tensor of shape (n, n_classes) or None
+            Label distributions; a row of zeros where there is no label.
         reconstruct : bool
             Whether to decode.
         diverge : bool
@@ -53,7 +56,7 @@ class Model(nn.Module):
         """
         n = len(images)
         encoded = self.network.encode(images if partners is None else torch.cat([images, partners]))
-        outputs = Outputs(images)
+        outputs = Outputs(images, targets=targets)
         logits = encoded.logits if logits is None else logits
         if logits is not None:
             with torch.autocast(images.device.type, enabled=False):  # nats need float32
@@ -74,11 +77,16 @@ class Model(nn.Module):
         """Add the codes, and what the bottleneck knows beside them."""
         bottleneck, n = self.bottleneck, len(outputs.images)
         copies = bottleneck.copies if self.training else 1
+        outputs.logits = logits[:n]
+        if outputs.targets is not None and len(logits) == n:
+            logits = bottleneck.told(logits, outputs.targets)
         codes = bottleneck(logits, progress, generator)
         outputs.partner_code = codes[n * copies :] if len(logits) > n else None
-        outputs.code, outputs.logits = code, logits = codes[: n * copies], logits[:n]
+        outputs.code = code = codes[: n * copies]
+        logits = logits[:n]
         if bottleneck.reader is None:
-            outputs.class_logits = bottleneck.class_logits(logits, code)
+            # What the head says by itself, not what it was told.
+            outputs.class_logits = bottleneck.class_logits(outputs.logits, code)
         if copies > 1:
             outputs.combine = lambda values: bottleneck.combine(logits, code, values)
         if diverge:
