@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 
 from selfsort import AutoencoderClassifier, AutoencoderClusterer, InputError, load
 from selfsort.estimators.classes import covariance_factor
+from selfsort.training import Data, Feed
 
 DIGITS = load_digits()
 IMAGES = DIGITS.images[:400]
@@ -312,3 +313,32 @@ def test_a_class_and_a_style_are_learned_from_a_few_labels(classes):
     assert few < classifier.log_likelihood(BINARY[:50], 200, random_state=0).mean()
     images = classifier.sample(30, label=0, random_state=0)
     assert (classifier.predict(images) == 0).mean() > 0.6
+
+
+def test_binarized_images_are_drawn_anew():
+    grey = torch.full((4000, 1, 8, 8), 64, dtype=torch.uint8)
+    feed = Feed(Data(grey), binarize=True)
+    generator = torch.Generator().manual_seed(0)
+    first, second = (feed.view(torch.arange(4000), generator) for _ in range(2))
+    assert set(first.unique().tolist()) == {0.0, 1.0}
+    expected = 64 / 255
+    deviation = np.sqrt(expected * (1 - expected) / first.numel())
+    assert float(first.mean()) == pytest.approx(expected, abs=4 * deviation)
+    assert not torch.equal(first, second)
+
+
+def test_after_learning_from_binarized_images_the_middle_decides():
+    clusterer = clusterer_of("gumbel", {}, binarize=True).fit(IMAGES)
+    assert np.array_equal(clusterer.predict(IMAGES), clusterer.labels_)
+    assert np.array_equal(clusterer.predict_proba(IMAGES), clusterer.predict_proba(16 * BINARY))
+    found = clusterer.log_likelihood(IMAGES[:9], 50, random_state=0)
+    assert np.array_equal(found, clusterer.log_likelihood(16 * BINARY[:9], 50, random_state=0))
+
+
+def test_stages_do_not_binarize():
+    with pytest.raises(InputError) as error:
+        AutoencoderClusterer(3, binarize=True, **QUICK).fit(IMAGES)
+    assert str(error.value) == (
+        "Images cannot be binarized where classes are learned by stages: use binarize=False, or "
+        "method='direct' of AutoencoderClusterer."
+    )

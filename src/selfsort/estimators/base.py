@@ -285,7 +285,11 @@ class BaseAutoencoder(
 
     def _prepared(self, X: Any) -> Data:
         check_is_fitted(self, "model_")
-        return self._data(self._check_inputs(X, reset=False))
+        return self._as_used(self._data(self._check_inputs(X, reset=False)))
+
+    def _as_used(self, data: Data) -> Data:
+        """Return inputs as they are looked at after the fit."""
+        return data
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the latents: the code (where there are classes), then the style.

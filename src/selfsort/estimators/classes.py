@@ -40,6 +40,7 @@ class BaseClasses(GenerativeMixin):
         "bottleneck_parameters": [dict, None],
         "information_weight": [Interval(Real, 0, None, closed="left")],
         "divergence_weight": [Interval(Real, 0, None, closed="left")],
+        "binarize": ["boolean"],
     }
     _default_epochs: ClassVar[int] = 12
     _least_steps: ClassVar[int] = 1200
@@ -69,6 +70,9 @@ class BaseClasses(GenerativeMixin):
                 "image, which the information is measured of: use information_weight=0."
             )
 
+    def _as_used(self, data: Data) -> Data:
+        return data.binarized() if self.binarize else data
+
     # ---- learning -----------------------------------------------------------------------
 
     def _sort(
@@ -81,6 +85,11 @@ class BaseClasses(GenerativeMixin):
         choose: bool = False,
     ) -> Sorting:
         """Learn the classes by stages, then style and decoder for the learned codes."""
+        if self.binarize:
+            raise InputError(
+                "Images cannot be binarized where classes are learned by stages: use "
+                "binarize=False, or method='direct' of AutoencoderClusterer."
+            )
         if not self.model_.bottleneck.names_classes:
             raise InputError(
                 f"The classes cannot be sorted into the codes of the bottleneck '{self.bottleneck}'"
@@ -129,6 +138,7 @@ class BaseClasses(GenerativeMixin):
 
     def _finish(self, data: Data, n_classes: int) -> np.ndarray:
         """Return each training image's class index, and measure what the methods below need."""
+        data = self._as_used(data)
         self._measure_style(data)
         bottleneck = self.model_.bottleneck
         bottleneck.settle(self._generator)

@@ -57,6 +57,8 @@ class AutoencoderClassifier(ClassifierMixin, BaseClasses):
         Multiplier of the information between an image and its transformed copy.
     divergence_weight : float, default=0.0
         Multiplier of the divergence of the codes from their prior, in nats.
+    binarize : bool, default=False
+        See `AutoencoderClusterer`; where everything is learned at once.
     bottleneck, bottleneck_parameters, network, style_dim, reconstruction, transform_strength, \
 epochs, batch_size, optimizer, learning_rate, momentum, weight_decay, schedule, phases, mean, std, \
 image_shape, device, n_threads, random_state
@@ -105,6 +107,7 @@ image_shape, device, n_threads, random_state
         bottleneck_parameters: dict[str, Any] | None = None,
         information_weight: float = 0.0,
         divergence_weight: float = 0.0,
+        binarize: bool = False,
         transform_strength: float = 1.0,
         epochs: int | None = None,
         batch_size: int = 512,
@@ -131,6 +134,7 @@ image_shape, device, n_threads, random_state
         self.bottleneck_parameters = bottleneck_parameters
         self.information_weight = information_weight
         self.divergence_weight = divergence_weight
+        self.binarize = binarize
         self.transform_strength = transform_strength
         self.epochs = epochs
         self.batch_size = batch_size
@@ -215,10 +219,17 @@ image_shape, device, n_threads, random_state
         """Learn everything at once; labelled images come more often where they are few."""
         targets = np.eye(len(self.classes_), dtype=np.float32)[index] * (index >= 0)[:, None]
         on_device = torch.from_numpy(targets.astype(np.float32)).to(self.device_)
-        feed = Feed(data, self._transform(data), targets=on_device, index=oversampled(index))
+        feed = Feed(
+            data,
+            self._transform(data),
+            targets=on_device,
+            index=oversampled(index),
+            binarize=self.binarize,
+        )
         n_epochs = self._epochs(len(data), DIRECT_EPOCHS)
         apart = self.model_.network.own_style and any(self._class_weights().values())
-        apart = apart and not self.divergence_weight  # the bound is of code and image together
+        # The bound is of code and image together.
+        apart = apart and not self.divergence_weight and not self.binarize
         settings = self._settings(len(data), epochs=n_epochs)
         if not self.information_weight:
             settings = with_small_batches(settings)

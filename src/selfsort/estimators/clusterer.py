@@ -40,6 +40,10 @@ class AutoencoderClusterer(ClusterMixin, BaseClasses):
     divergence_weight : float, default=0.0
         Multiplier of the divergence of the codes from their prior, in nats, for "direct". With 1,
         ``reconstruction="nll"`` and ``style_dim=0`` the evidence lower bound is learned.
+    binarize : bool, default=False
+        Whether to learn from black and white images, for "direct": each time an image is seen,
+        each pixel is drawn anew, white with its brightness as the probability. Afterwards pixels
+        are white that are brighter than the middle of the range.
     network, reconstruction, reconstruction_weight, epochs, batch_size, optimizer, \
 learning_rate, momentum, weight_decay, schedule, phases, mean, std, image_shape, device, \
 n_threads, random_state
@@ -110,6 +114,7 @@ n_threads, random_state
         bottleneck_parameters: dict[str, Any] | None = None,
         information_weight: float = 0.0,
         divergence_weight: float = 0.0,
+        binarize: bool = False,
         transform_strength: float = 1.0,
         epochs: int | None = None,
         batch_size: int = 512,
@@ -136,6 +141,7 @@ n_threads, random_state
         self.bottleneck_parameters = bottleneck_parameters
         self.information_weight = information_weight
         self.divergence_weight = divergence_weight
+        self.binarize = binarize
         self.transform_strength = transform_strength
         self.epochs = epochs
         self.batch_size = batch_size
@@ -190,7 +196,7 @@ n_threads, random_state
         return self
 
     def _fit_direct(self, data: Any) -> None:
-        feed = Feed(data, self._transform(data))
+        feed = Feed(data, self._transform(data), binarize=self.binarize)
         self._train("fit", self._weights(), feed, self._settings(len(data)))
 
     def _weights(self) -> dict[str, float]:

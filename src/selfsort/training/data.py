@@ -29,6 +29,11 @@ class Data:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def binarized(self) -> Data:
+        """Return inputs that are 1 where these are past the middle of the range, else 0."""
+        middle = (self.low + self.high) / 2
+        return Data((self.inputs > middle).to(torch.uint8), 0.0, 1.0)
+
     def batch(self, index: Tensor | slice) -> Tensor:
         """Return some inputs as float32, `low` and `high` becoming 0 and 1."""
         values = self.inputs[index].float()
@@ -54,6 +59,8 @@ class Feed:
         What the class head says of each image, where it does not learn; None: worked out anew.
     index : LongTensor or None
         The images to draw from; None: all.
+    binarize : bool
+        Whether each pixel is drawn anew, 1 with its brightness as the probability, else 0.
     """
 
     data: Data
@@ -62,6 +69,7 @@ class Feed:
     targets: Tensor | None = None
     logits: Tensor | None = None
     index: Tensor | None = None
+    binarize: bool = False
 
     def __len__(self) -> int:
         return len(self.data) if self.index is None else len(self.index)
@@ -74,7 +82,12 @@ class Feed:
     def view(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """Return (transformed) images."""
         images = self.data.batch(index.to(self.data.inputs.device))
-        return images if self.transform is None else self.transform(images, generator)
+        if self.transform is not None:
+            images = self.transform(images, generator)
+        if self.binarize:
+            uniform = torch.rand(images.shape, generator=generator).to(images.device)
+            images = (uniform < images).to(images)
+        return images
 
     def partner_of(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """Return one partner's index per image."""
