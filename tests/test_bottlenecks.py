@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import numpy as np
@@ -15,6 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from selfsort.bottlenecks import BOTTLENECKS, make_bottleneck
 from selfsort.bottlenecks.base import ClassReader, gumbel_noise
+from selfsort.bottlenecks.checks import CHECKS, check_bottleneck, divergences, priors
 from selfsort.bottlenecks.gumbel import Gumbel
 from selfsort.bottlenecks.softmax import RectifiedSoftmax, Softmax
 from selfsort.bottlenecks.straight_through import StraightThrough
@@ -48,44 +48,12 @@ def logits_of(n: int = 40, n_classes: int = 5, size: float = 2.0) -> torch.Tenso
 
 
 @everything
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("shape", [(1, 2), (3, 10), (4, 3)])
-def test_each_image_gets_its_codes(name, parameters, training, progress, shape):
-    n, n_classes = shape
-    bottleneck = make_bottleneck(name, n_classes, parameters).train(training)
-    assert bottleneck.name == name
-    code = bottleneck(logits_of(n, bottleneck.n_logits), progress, seeded())
-    assert code.shape == (n * bottleneck.copies if training else n, bottleneck.code_dim)
-    assert code.dtype == torch.float32
-    assert torch.isfinite(code).all()
-
-
-@naming
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("shape", [(1, 2), (3, 10), (5, 1), (0, 4)])
-def test_codes_that_name_the_class_are_distributions(name, training, progress, shape):
-    bottleneck = make_bottleneck(name, shape[1]).train(training)
-    code = bottleneck(logits_of(*shape), progress, seeded())
-    assert (code >= 0).all()
-    np.testing.assert_allclose(code.sum(1).numpy(), 1, atol=1e-6)
-
-
-@everything
-@pytest.mark.parametrize("training", [True, False])
-def test_extreme_logits_give_finite_codes_and_gradients(name, parameters, training):
-    bottleneck = make_bottleneck(name, 3, parameters).train(training)
-    logits = torch.zeros(2, bottleneck.n_logits)
-    logits[0, :2] = torch.tensor([1e4, -1e4])
-    logits.requires_grad_()
-    code = bottleneck(logits, 1.0, seeded())
-    values = (code * torch.arange(bottleneck.code_dim)).sum(1)
-    if training:
-        values = bottleneck.combine(logits, code, values.view(2, -1))
-    values.sum().backward()
-    assert torch.isfinite(code).all()
-    assert torch.isfinite(logits.grad).all()
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_every_bottleneck_passes_the_checks(name, parameters, check):
+    assert make_bottleneck(name, 3, parameters).name == name
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        check(lambda n_classes: make_bottleneck(name, n_classes, parameters))
 
 
 @naming
@@ -104,52 +72,12 @@ def test_the_gradient_flows_and_moving_all_logits_of_a_row_changes_nothing(name,
     np.testing.assert_allclose(logits.grad.sum(1).numpy(), 0, atol=1e-5)
 
 
-@everything
-def test_evaluation_draws_nothing_and_does_not_depend_on_progress(name, parameters):
-    bottleneck, generator = make_bottleneck(name, 5, parameters).eval(), seeded()
-    logits = logits_of(n_classes=bottleneck.n_logits)
-    before = generator.get_state(), torch.get_rng_state()
-    codes = [bottleneck(logits, progress, generator) for progress in (0.0, 0.3, 1.0)]
-    assert torch.equal(generator.get_state(), before[0])
-    assert torch.equal(torch.get_rng_state(), before[1])
-    assert torch.equal(codes[0], codes[1])
-    assert torch.equal(codes[0], codes[2])
-    if bottleneck.names_classes:
-        assert torch.equal(codes[0].argmax(1), logits.argmax(1))
-
-
-@everything
-def test_the_generator_alone_decides_the_noise(name, parameters):
-    bottleneck = make_bottleneck(name, 5, parameters)
-    logits = logits_of(n_classes=bottleneck.n_logits)
-    first = copy.deepcopy(bottleneck)(logits, 0.5, seeded(1))
-    before = torch.get_rng_state()
-    again = bottleneck(logits, 0.5, seeded(1))
-    assert torch.equal(first, again)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@everything
-def test_rows_do_not_depend_on_each_other(name, parameters):
-    bottleneck = make_bottleneck(name, 5, parameters).eval()
-    logits = logits_of(n_classes=bottleneck.n_logits)
-    rows = torch.cat([bottleneck(row[None]) for row in logits])
-    np.testing.assert_allclose(
-        rows.detach().numpy(), bottleneck(logits).detach().numpy(), atol=1e-5
-    )
-
-
-@everything
-def test_classes_can_be_told_of_every_code(name, parameters):
-    bottleneck = make_bottleneck(name, 5, parameters).eval()
-    logits = logits_of(n_classes=bottleneck.n_logits)
-    code = bottleneck(logits)
-    if bottleneck.reader is not None:
-        bottleneck.reader.fit(bottleneck.read(code).detach().numpy(), seed=0)
-    found = bottleneck.class_logits(logits, code).argmax(1)
-    assert found.unique().numel() == 5
-    if bottleneck.names_classes:
-        assert torch.equal(found, code.argmax(1))
+@naming
+def test_the_largest_logit_is_the_class(name):
+    bottleneck = make_bottleneck(name, 5).eval()
+    code = bottleneck(logits_of())
+    assert torch.equal(code.argmax(1), logits_of().argmax(1))
+    assert torch.equal(bottleneck.class_logits(logits_of(), code).argmax(1), code.argmax(1))
 
 
 @pytest.mark.parametrize("name", ["softmax", "rectified-softmax", "straight-through", "gumbel"])
@@ -306,3 +234,87 @@ def test_a_rising_temperature_is_refused():
     assert str(error.value) == (
         "The 'start' parameter of Gumbel must be at least 'end' (0.6). Got 0.5 instead."
     )
+
+
+# The checks find what is wrong
+
+
+class Wrong(Gumbel):
+    """A Gumbel bottleneck with a fault of each kind, one at a time."""
+
+    name = "wrong"
+
+    def __init__(self, n_classes: int, fault: str = "") -> None:
+        super().__init__(n_classes)
+        self.fault = fault
+
+    def forward(self, logits, progress=1.0, generator=None):
+        code = super().forward(logits, progress, generator)
+        changed = {
+            "too wide": lambda: torch.cat([code, code[:, :1]], dim=1),
+            "not normalised": lambda: 2 * code,
+            "no gradient": lambda: code.detach() + 0 * logits,
+            "noise in use": lambda: code if self.training else self.draw(logits, generator),
+            "progress in use": lambda: code if self.training else code + 0.1 * progress,
+            "other noise": lambda: (
+                code if not self.training else super(Wrong, self).forward(logits)
+            ),
+            "depends on others": lambda: code + 0.1 * logits.mean(),
+        }
+        return changed.get(self.fault, lambda: code)()
+
+    def class_logits(self, logits, code):
+        return logits * 0 if self.fault == "one class" else super().class_logits(logits, code)
+
+    def divergence(self, logits, code, generator=None):
+        found = super().divergence(logits, code, generator)
+        return found + 0.1 if self.fault == "divergence too large" else found
+
+    def log_ratio(self, logits, code):
+        found = super().log_ratio(logits, code)
+        return found + 0.5 if self.fault == "prior too large" else found
+
+    def prior(self, n, generator=None):
+        code = super().prior(n, generator)
+        return code[1:] if self.fault == "draws missing" else code
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("too wide", "must give (1, 2). Found (1, 3) instead."),
+        ("not normalised", "must give rows that sum to 1, none below 0. Found sums tensor([2.0"),
+        ("no gradient", "must give a gradient for most images. Found 0% of them instead."),
+        ("noise in use", "must give no random numbers in evaluation mode. Found some were drawn"),
+        ("progress in use", "must give the same codes at any progress in evaluation mode."),
+        ("other noise", "must give the same codes from the same seed. Found others instead."),
+        ("depends on others", "must give the code of an image alone. Found a difference of"),
+        ("one class", "must give all of 5 classes in use. Found 1 instead."),
+        ("divergence too large", "must give the divergence that the draws have. Found [0.0"),
+        ("prior too large", "must give the divergence that the draws have. Found [0.4"),
+        ("draws missing", "must give (7, 3). Found (6, 3) instead."),
+    ],
+)
+def test_a_faulty_bottleneck_is_found(fault, sentence):
+    check_bottleneck("wrong")
+    with pytest.raises(InputError) as error:
+        check_bottleneck("wrong", {"fault": fault})
+    if fault in {"not normalised", "depends on others", "progress in use"}:
+        assert str(error.value).startswith("The bottleneck 'wrong' must give")
+    else:
+        assert str(error.value).startswith(f"The bottleneck 'wrong' {sentence}")
+
+
+def test_the_density_of_a_prior_that_is_too_large_is_found():
+    """Where the divergence fits it, the weights still tell."""
+
+    def make(n_classes):
+        bottleneck = make_bottleneck("wrong", n_classes, {"fault": "prior too large"})
+        bottleneck.divergence = lambda logits, code, generator=None: (
+            Gumbel.divergence(bottleneck, logits, code) - 0.5
+        )
+        return bottleneck
+
+    divergences(make)
+    with pytest.raises(InputError, match=r"must give weights p / q whose mean is 1\. Found 1\.6"):
+        priors(make)
