@@ -1,4 +1,4 @@
-"""The command line: `selfsort train`, `predict`, `suggest`, `report`, `compare` and two lists."""
+"""The command line: `train`, `predict`, `suggest`, `report`, `compare`, `bottlenecks`, two lists."""
 
 from __future__ import annotations
 
@@ -312,6 +312,66 @@ def compare(
     compare_runs(Comparison(request, names, seeds, folder))
     print((folder / "comparison.md").read_text(encoding="utf-8"))
     print(f"Tables: {folder / 'comparison.csv'}, {folder / 'comparison.md'}")
+
+
+@app.command()
+def bottlenecks(
+    data: DataArgument,
+    recipes: Annotated[
+        str | None,
+        typer.Option("--recipes", metavar="R,R,…", help="Default: one for each bottleneck."),
+    ] = None,
+    own: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="FILE.py:CLASS",
+            help="A bottleneck of your own, checked first; may be repeated. The file is run.",
+        ),
+    ] = None,
+    epochs: EpochsOption = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, max=2**32 - 1)] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Default: runs/bottlenecks-DATA.")
+    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    size: SizeOption = None,
+    classes: ClassesOption = None,
+) -> None:
+    """Compare bottlenecks with the same encoder and decoder, on black and white images.
+
+    Writes a page with accuracy without labels and with 100, likelihood, reconstructions,
+    prototypes and samples. Runs that are complete in the folder are not repeated.
+
+    Examples:
+
+        selfsort bottlenecks digits
+
+        selfsort bottlenecks mnist --recipes dvae,gumbolt,vq --epochs 50
+
+        selfsort bottlenecks digits --with mine.py:MyBottleneck
+    """
+    from selfsort.runs import BottleneckComparison, Request, compare_bottlenecks
+    from selfsort.runs.bottlenecks import COMPARED
+
+    folder = out or Path("runs") / f"bottlenecks-{Path(data).stem}"
+    count = _class_count(classes)
+    if count == "auto":
+        raise InputError("--classes auto does not go with these recipes: give a number.")
+    request = Request(
+        data=data,
+        n_classes=count,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        threads=threads,
+        size=size,
+    )
+    names = [name.strip() for name in (recipes or "").split(",") if name.strip()]
+    compare_bottlenecks(BottleneckComparison(request, names or COMPARED, own or [], folder))
+    print((folder / "bottlenecks.md").read_text(encoding="utf-8"))
+    print(f"Page: {folder / 'bottlenecks.html'}")
 
 
 @app.command()

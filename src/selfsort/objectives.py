@@ -209,6 +209,14 @@ NEEDS = {
 }
 
 
+RAMPS = {"divergence": 0.3}
+"""Share of the training in which a term's weight rises from 0, in proportion to the progress.
+
+A decoder that has learned nothing makes every code too dear: with the whole weight from the start
+most of a code falls out of use, and stays so. Sønderby et al. (2016), arXiv:1602.02282, section 2.
+"""
+
+
 class Objective:
     """A weighted sum of terms.
 
@@ -248,6 +256,18 @@ class Objective:
     def needs(self, output: str) -> bool:
         """Return whether any term reads that field of `Outputs`."""
         return any(NEEDS.get(name) == output for name in self.weights)
+
+    def weight(self, name: str, progress: float) -> float:
+        """Return a term's weight at `progress` in [0, 1].
+
+        Examples
+        --------
+        >>> objective = Objective({"nll": 1.0, "divergence": 1.0})
+        >>> [round(objective.weight("divergence", progress), 2) for progress in (0, 0.15, 0.3, 1)]
+        [0.0, 0.5, 1.0, 1.0]
+        """
+        share = min(1.0, progress / RAMPS[name]) if name in RAMPS else 1.0
+        return share * self.weights[name]
 
     def __call__(self, outputs: Outputs) -> dict[str, Tensor]:
         """Return each term's unweighted values, one per image."""

@@ -70,6 +70,24 @@ _JOINT = {
     "classification_weight": 0.5,
 }
 
+_BOUND = {
+    "method": "direct",
+    "network": "dense",
+    "style_dim": 0,
+    "reconstruction": "nll",
+    "divergence_weight": 1.0,
+    "transform_strength": 0.0,
+    "binarize": True,
+    "batch_size": 256,
+}
+"""The evidence lower bound of black and white images, in nats."""
+
+
+def _bound(name: str, description: str, bottleneck: str, **parameters: Any) -> Recipe:
+    own = {"bottleneck": bottleneck, "bottleneck_parameters": parameters}
+    return Recipe(name, description, "AutoencoderClusterer", "none", {**_BOUND, **own})
+
+
 _ALL = (
     Recipe(
         "sort",
@@ -171,6 +189,48 @@ _ALL = (
             "epochs": 4,
         },
     ),
+    # The bottlenecks of the papers, all with the same encoder and decoder.
+    _bound(
+        "categorical",
+        "20 groups of 10 categories with the Gumbel-softmax: a categorical autoencoder.",
+        "gumbel",
+        groups=20,
+        categories=10,
+    ),
+    _bound(
+        "categorical-straight-through",
+        "The same, the decoder seeing one-hot codes.",
+        "gumbel",
+        groups=20,
+        categories=10,
+        straight_through=True,
+    ),
+    _bound(
+        "categorical-score",
+        "The same, with an unbiased gradient: leave-one-out draws.",
+        "leave-one-out",
+        groups=20,
+        categories=10,
+    ),
+    _bound("dvae", "The discrete variational autoencoder: 128 binary units, a prior.", "dvae"),
+    _bound("gumbolt", "The same, smoothed as GumBolt.", "dvae", smoothing="gumbolt"),
+    _bound("vq", "Vector quantisation: 8 groups of 32 vectors.", "vq", groups=8, categories=32),
+    _bound("vade", "The class as a component of a Gaussian mixture.", "vade"),
+    _bound("m2", "A class and a style, as many decodings as classes.", "m2"),
+    _bound(
+        "gmvae", "The same, with a prior of the style for each class.", "m2", style_prior="class"
+    ),
+    Recipe(
+        "m2-labels",
+        "A class and a style from a few labels: the semi-supervised model M2.",
+        "AutoencoderClassifier",
+        "any",
+        {
+            **{name: value for name, value in _BOUND.items() if name != "method"},
+            "bottleneck": "m2",
+            "classification_weight": 50.0,
+        },
+    ),
     Recipe(
         "joint",
         "Second answer: reconstruction and cross-entropy, 0.5 each, as they trained it.",
@@ -217,13 +277,30 @@ def get_recipe(name: str) -> Recipe:
     >>> get_recipe("sorts")
     Traceback (most recent call last):
     selfsort.errors.InputError: There is no recipe named 'sorts'. Did you mean 'sort'? Known \
-recipes: features-svm, gumbel, joint, joint-fast, plain, question, question-all-fixed, \
+recipes: categorical, categorical-score, categorical-straight-through, dvae, features-svm, gmvae, \
+gumbel, gumbolt, joint, joint-fast, m2, m2-labels, plain, question, question-all-fixed, \
 question-linear-output, question-normalised-logits, question-plain-softmax, \
-question-sigmoid-output, sort, teach, tradeoff.
+question-sigmoid-output, sort, teach, tradeoff, vade, vq.
     """
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
     return RECIPES[name]
+
+
+def recipe_for_bottleneck(name: str, *, has_prior: bool) -> Recipe:
+    """Return the recipe that compares a bottleneck of a user's own with those above.
+
+    Without a prior only the images' likelihood under the decoder is learned, no bound.
+
+    Examples
+    --------
+    >>> recipe_for_bottleneck("mine", has_prior=True).parameters["divergence_weight"]
+    1.0
+    """
+    recipe = _bound(name, f"The bottleneck '{name}' of one's own.", name)
+    if not has_prior:
+        recipe.parameters["divergence_weight"] = 0.0
+    return recipe
 
 
 def default_recipe(has_labels: bool) -> Recipe:

@@ -225,8 +225,7 @@ class BaseAutoencoder(
             return False
         with self._stage(name) as context:
             # A stage of information alone learns fine clusters: no class can be predicted yet.
-            # Nor can it where classes are read from the codes afterwards.
-            usable = set(weights) != {"information"} and self.model_.bottleneck.reader is None
+            usable = set(weights) != {"information"}
             n_epochs = len(training.parts_by_epoch(settings))
             bridge = CallbackBridge(self, context, name, n_epochs, usable)
             fit = Fit(

@@ -1,5 +1,6 @@
-"""One HTML page per run, that needs nothing but itself."""
+"""HTML pages of runs and comparisons, each of which needs nothing but itself."""
 
+from selfsort.report.bottlenecks import write_bottlenecks
 from selfsort.report.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_bottlenecks", "write_report"]

@@ -47,7 +47,7 @@ def write_report(folder: Path) -> Path:
     result = read_result(folder)
     history = read_history(folder)
     pictures, sheets = read_pictures(folder)
-    page = _environment().get_template("report.html")
+    page = environment().get_template("report.html")
     html = page.render(
         result=result,
         summary=summary(result, history),
@@ -61,10 +61,11 @@ def write_report(folder: Path) -> Path:
         pictures=pictures,
         sheets=sheets,
     )
-    return _replace(folder / "report.html", html)
+    return replace(folder / "report.html", html)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return what fills the templates in, escaping everything."""
     environment = Environment(
         loader=PackageLoader("selfsort"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -74,7 +75,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _replace(path: Path, text: str) -> Path:
+def replace(path: Path, text: str) -> Path:
+    """Write a file so that it is the old one or the new one, never half of one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         partial.write_text(text, encoding="utf-8")

@@ -80,6 +80,14 @@ def read_pictures(folder: Path) -> tuple[list[Picture], list[Picture]]:
     return pictures[:n_sections], pictures[n_sections:]
 
 
+def read_strips(folder: Path, sections: Sequence[tuple[str, str, str, str]]) -> list[Picture]:
+    """Return the pictures of some sections that are in a folder."""
+    found = [(folder / f"{name}.png", texts) for name, *texts in sections]
+    found = [(path, texts) for path, texts in found if path.exists()]
+    contents = _within_budget([_read_png(path) for path, _ in found])
+    return [_picture(png, *texts) for png, (_, texts) in zip(contents, found, strict=True)]
+
+
 def _class_sheets(folder: Path) -> list[tuple[int, Path]]:
     matches = [(re.fullmatch(r"class-(\d+)\.png", p.name), p) for p in folder.glob("class-*.png")]
     return sorted((int(match[1]), path) for match, path in matches if match)

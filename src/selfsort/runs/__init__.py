@@ -1,8 +1,18 @@
 """Runs: one training in one folder, and what is done with it afterwards."""
 
+from selfsort.runs.bottlenecks import BottleneckComparison, compare_bottlenecks
 from selfsort.runs.comparing import Comparison, compare
 from selfsort.runs.predicting import predict_to_csv
 from selfsort.runs.suggesting import suggest_to_csv
 from selfsort.runs.training import Request, train
 
-__all__ = ["Comparison", "Request", "compare", "predict_to_csv", "suggest_to_csv", "train"]
+__all__ = [
+    "BottleneckComparison",
+    "Comparison",
+    "Request",
+    "compare",
+    "compare_bottlenecks",
+    "predict_to_csv",
+    "suggest_to_csv",
+    "train",
+]

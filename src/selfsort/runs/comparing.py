@@ -69,11 +69,11 @@ def compare(comparison: Comparison, console: Console | None = None) -> Path:
         for seed in range(comparison.n_seeds)
     ]
     for request in requests:  # what is wrong with the last is told before the first trains
-        _check_same(request)
+        check_same(request)
         prepare(request, console, data)
     results = []
     for request in requests:
-        results.append(_result_of(request, console, data))
+        results.append(result_of(request, console, data))
         with naming(comparison.out):
             _write_tables(comparison, results)
     return comparison.out
@@ -90,7 +90,7 @@ def _request(comparison: Comparison, name: str, seed: int) -> Request:
     )
 
 
-def _check_same(request: Request) -> None:
+def check_same(request: Request) -> None:
     """Raise if an earlier run in this place was asked for something else."""
     earlier = _complete_result(request)
     if earlier is None:
@@ -115,7 +115,7 @@ def _complete_result(request: Request) -> dict[str, Any] | None:
     return None if not isinstance(result, dict) or result.get("interrupted") else result
 
 
-def _result_of(request: Request, console: Console, data: Dataset) -> dict[str, Any]:
+def result_of(request: Request, console: Console, data: Dataset) -> dict[str, Any]:
     """Return the result of one run, made now or before."""
     result = _complete_result(request)
     if result is None:

@@ -74,7 +74,7 @@ def train_step(
     for name, mean in means.items():
         if not math.isfinite(mean.item()):
             raise NotFiniteError(f"The term '{name}' became {mean.item()}")
-    loss = sum(fit.objective.weights[name] * mean for name, mean in means.items())
+    loss = sum(fit.objective.weight(name, progress) * mean for name, mean in means.items())
     assert isinstance(loss, Tensor)  # noqa: S101 - an objective has at least one term
     if not loss.requires_grad:
         raise InputError(

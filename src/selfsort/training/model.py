@@ -76,7 +76,7 @@ class Model(nn.Module):
     ) -> None:
         """Add the codes, and what the bottleneck knows beside them."""
         bottleneck, n = self.bottleneck, len(outputs.images)
-        copies = bottleneck.copies if self.training else 1
+        copies = bottleneck.copies if bottleneck.training else 1
         outputs.logits = logits[:n]
         if outputs.targets is not None and len(logits) == n:
             logits = bottleneck.told(logits, outputs.targets)
