@@ -1,4 +1,4 @@
-"""The command line: `train`, `predict`, `suggest`, `report`, `compare`, `bottlenecks`, two lists."""
+"""The command line: training, prediction, suggestions, comparisons, and two lists."""
 
 from __future__ import annotations
 
