@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from running import call, write_npz
+from running import call, digits, write_npz
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import selfsort
 from selfsort.bottlenecks import BOTTLENECKS, Variational
+from selfsort.images import ImageSet
 from selfsort.recipes import RECIPES
 from selfsort.runs import bottlenecks as comparing
 
@@ -44,7 +46,9 @@ def compared(tmp_path_factory) -> Path:
     data = write_npz(folder / "small.npz", n=160, n_test=60, side=8)
     mine = write_mine(folder / "mine.py", 1)
     options = ("--recipes", "vq,categorical-score", "--with", f"{mine}:Mine", "--epochs", 2)
-    done = call("bottlenecks", data, *options, "--out", folder / "out", "--threads", 1)
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(comparing, "MANY", 0)  # few epochs for the judge, who is not judged here
+        done = call("bottlenecks", data, *options, "--out", folder / "out", "--threads", 1)
     assert done.code == 0, done.err
     assert "| vq |" in done.out
     assert f"Page: {folder / 'out' / 'bottlenecks.html'}" in done.out
@@ -64,6 +68,7 @@ def test_each_bottleneck_has_a_line_a_run_and_pictures(compared):
         assert 0 <= line["accuracy"] <= 1
         assert 0.1 < line["accuracy_100_labels"] <= 1
         assert 0 < line["reconstruction_mse"] < 1
+        assert 0 <= line["samples_recognised"] <= 1
     page = (compared / "out" / "bottlenecks.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 3
     assert "categorical-score" in page
@@ -117,7 +122,8 @@ def test_the_noise_is_that_of_many_gradients(compared):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_complete_runs_are_not_repeated(compared):
+def test_complete_runs_are_not_repeated(compared, monkeypatch):
+    monkeypatch.setattr(comparing, "MANY", 0)
     data, out = compared / "small.npz", compared / "out"
     made = (out / "vq" / "model.safetensors").stat().st_mtime_ns
     options = ("--recipes", "vq", "--epochs", 2, "--out", out, "--threads", 1)
@@ -185,3 +191,30 @@ def test_what_cannot_be_compared(tmp_path, options, sentence):
     done = call("bottlenecks", "digits", *options, "--out", tmp_path / "o")
     assert (done.code, done.err) == (2, f"selfsort: {sentence}\n")
     assert not (tmp_path / "o").exists()
+
+
+class Perfect:
+    """Makes samples of a class by taking images with that label; its classes are turned by one."""
+
+    def __init__(self, images, labels):
+        self.images, self.labels, self.style_means_ = images, labels, np.zeros((10, 0))
+
+    def predict(self, X):
+        return (self.labels + 1) % 10
+
+    def sample(self, n, *, label, random_state):
+        if label == 0:  # stands for nine
+            raise selfsort.InputError("hardly ever")
+        return np.resize(self.images[self.labels == label - 1], (n, 8, 8))
+
+
+def test_samples_are_recognised_by_the_label_that_their_class_stands_for():
+    images, labels = digits(200, 8)
+    judge = SimpleNamespace(
+        classes_=np.arange(10),
+        predict=lambda X: np.array([labels[(images == x).all((1, 2)).argmax()] for x in X]),
+    )
+    shown = ImageSet(images[:, None], labels, tuple("0123456789"))
+    perfect = Perfect(images, labels)
+    assert comparing._recognised(perfect, judge, shown, 0) == pytest.approx(0.9)
+    assert comparing._recognised(perfect, None, shown, 0) is None

@@ -157,7 +157,8 @@ class Variational(Bottleneck):
         left = torch.arange(len(classes))
         for _ in range(MOST_ROUNDS):
             drawn = self.prior(max(100, 10 * len(left)), generator)
-            found = self.reader(self.read(drawn)).argmax(1)
+            read = self.read(drawn).to(self.reader.centres.device)
+            found = self.reader(read).argmax(1).to(drawn.device)
             for k in classes[left].unique().tolist():
                 places, hits = left[classes[left] == k], drawn[found == k]
                 n = min(len(places), len(hits))

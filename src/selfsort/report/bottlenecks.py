@@ -43,6 +43,11 @@ MEANINGS = (
     ),
     ("lower bound", "the same with one code: the evidence lower bound that is learned"),
     (
+        "samples recognised",
+        "share of 20 samples of each class that a classifier, which learned from all labels, takes "
+        "for the label that the class stands for",
+    ),
+    (
         "gradient noise",
         "how much the class head's gradient varies over draws of the code, as a share of its "
         "length, for the same 100 images: 0 where nothing is drawn",

@@ -29,12 +29,15 @@ from selfsort.checkpoints import to_json, write_text
 from selfsort.datasets import Dataset, load_dataset
 from selfsort.errors import InputError
 from selfsort.estimators import load_estimator
+from selfsort.images import ImageSet
 from selfsort.objectives import Objective
 from selfsort.report import write_bottlenecks
 from selfsort.runs.comparing import check_same, result_of
 from selfsort.runs.data import as_given
+from selfsort.runs.evaluating import label_indices
 from selfsort.runs.folder import naming
 from selfsort.runs.training import Request, machine, prepare, versions
+from selfsort.scores import match_classes
 from selfsort.training import Feed, Fit
 from selfsort.training.loop import terms_of
 
@@ -55,6 +58,10 @@ N_LIKELIHOOD = 1000
 """Test images whose likelihood is measured."""
 N_CODES = 500
 """Codes drawn of each of them."""
+N_JUDGED = 20
+"""Samples of each class."""
+JUDGE_EPOCHS, MANY = 6, 20_000
+"""So few epochs do for a judge where there are so many images."""
 N_GRADIENTS = 30
 N_GRADIENT_IMAGES = 100
 
@@ -104,11 +111,12 @@ def compare_bottlenecks(asked: BottleneckComparison, console: Console | None = N
     for request in requests:  # what is wrong with the last is told before the first trains
         check_same(request)
         prepare(request, console, data)
+    judge = _judge(asked, data, console)
     measured: list[dict[str, Any]] = []
     rows: dict[str, list[tuple[str, np.ndarray]]] = {}
     for request in requests:
         result = result_of(request, console, data)
-        measured.append(_measured(request, result, data, rows, console))
+        measured.append(_measured(request, result, data, judge, rows, console))
         with naming(asked.out):
             _write(asked, measured, rows)
     return asked.out
@@ -163,6 +171,7 @@ def _measured(
     request: Request,
     result: dict[str, Any],
     data: Dataset,
+    judge: Any,
     rows: dict[str, list[tuple[str, np.ndarray]]],
     console: Console,
 ) -> dict[str, Any]:
@@ -179,6 +188,7 @@ def _measured(
         "classes_in_use": result["train"]["classes_in_use"],
         "reconstruction_mse": scores["reconstruction_mse"],
         **_likelihood(estimator, X, request.seed),
+        "samples_recognised": _recognised(estimator, judge, shown, request.seed),
         "gradient_noise": gradient_noise(estimator, X, request.seed),
         "train_seconds": result["train_seconds"],
     }
@@ -231,6 +241,45 @@ def _taught(estimator: Any, data: Dataset, seed: int) -> float | None:
     return float(machine_.score(codes, test.labels[known]))
 
 
+def _judge(asked: BottleneckComparison, data: Dataset, console: Console) -> Any:
+    """Return a classifier that learned from all labels; None where there are none."""
+    if data.train.labels is None:
+        return None
+    request = dataclasses.replace(
+        asked.request,
+        recipe="teach",
+        labels="all",
+        n_classes=None,
+        epochs=JUDGE_EPOCHS if len(data.train) >= MANY else None,
+        out=asked.out / "judge",
+        force=True,
+    )
+    result_of(request, console, data)
+    return load_estimator(asked.out / "judge")
+
+
+def _recognised(estimator: Any, judge: Any, shown: ImageSet, seed: int) -> float | None:
+    """Return the share of each class's samples that the judge takes for the label it stands for.
+
+    A class that the prior hardly ever gives has none that are recognised.
+    """
+    if judge is None or shown.labels is None or shown.class_names is None:
+        return None
+    n_classes = len(estimator.style_means_)
+    labels = match_classes(shown.labels, estimator.predict(as_given(shown)), n_classes)
+    positions = label_indices(judge, shown.class_names)
+    shares = []
+    for k, label in enumerate(labels):
+        try:
+            images = estimator.sample(N_JUDGED, label=k, random_state=seed)
+        except InputError:
+            shares.append(0.0)
+            continue
+        found = positions[np.searchsorted(judge.classes_, judge.predict(images))]
+        shares.append(float((found == label).mean()))
+    return float(np.mean(shares))
+
+
 def _likelihood(estimator: Any, X: np.ndarray, seed: int) -> dict[str, float | None]:
     """Return evidence lower bound and importance-weighted likelihood, in nats an image."""
     if not isinstance(estimator.model_.bottleneck, Variational):
@@ -277,9 +326,13 @@ COLUMNS = {
     "log_likelihood": "log-likelihood, nats",
     "bound": "lower bound, nats",
     "reconstruction_mse": "MSE in [0, 1]",
+    "samples_recognised": "samples recognised",
     "gradient_noise": "gradient noise",
     "train_seconds": "training s",
 }
+
+
+SHARES = {"accuracy", "accuracy_100_labels", "samples_recognised"}
 
 
 def _written(value: Any) -> str:
@@ -289,7 +342,7 @@ def _written(value: Any) -> str:
 
 
 def _cell(column: str, value: Any) -> str:
-    if value is not None and column.startswith("accuracy"):
+    if value is not None and column in SHARES:
         return f"{100 * value:.2f} %"
     return _written(value)
 
