@@ -17,6 +17,7 @@ accuracy = importlib.import_module("accuracy")
 accuracy_pages = importlib.import_module("accuracy_pages")
 accuracy_rows = importlib.import_module("accuracy_rows")
 common = importlib.import_module("common")
+likelihood = importlib.import_module("likelihood")
 
 GOAL = (
     common.Bound("mean", "test.accuracy", "≥", 0.99),
@@ -307,3 +308,51 @@ def test_seeds_and_imbalanced_classes() -> None:
     sizes = [np.bincount(accuracy_rows.imbalanced(images, seed).y).tolist() for seed in (0, 1)]
     assert sorted(sizes[0]) == list(range(540, 5401, 540))
     assert sizes[0] != sizes[1]
+
+
+# The likelihood of each bottleneck
+
+
+def likelihood_line(
+    recipe: str, seed: int, nats: float, binarisation: str = "static", **changes: Any
+) -> dict[str, Any]:
+    keys = ("date", "machine", "versions", "threads", "precision")
+    return {
+        **{key: value for key, value in line().items() if key in keys},
+        "row": f"{recipe}, {binarisation}",
+        "seed": seed,
+        "version": "new",
+        "epochs": 100,
+        "seconds": 1750.0,
+        "weights": 12345,
+        "curve": [(10.0, -nats - 9), (20.0, -nats - 1)],
+        "bound": -nats - 4,
+        "log_likelihood": -nats,
+        "accuracy": 0.5,
+        "mse": 0.01,
+    } | changes
+
+
+def test_the_page_of_likelihoods_gives_nats_of_all_seeds_and_the_papers(tmp_path: Path) -> None:
+    lines = [
+        likelihood_line("dvae", 0, 90.0),
+        likelihood_line("dvae", 1, 92.0),
+        likelihood_line("vq", 0, 99.0, "dynamic"),
+        likelihood_line("dvae", 0, 10.0, version="old", date="2026-01-01"),
+        likelihood_line("dvae", 0, 11.0, threads=1, date="2026-01-01"),
+    ]
+    text = likelihood.page(lines)
+    found = cells(text, "`dvae`")
+    assert found[1:5] == ["static", "0, 1", "91.00 (90.00 to 92.00)", "95.00 (94.00 to 96.00)"]
+    assert found[-1].startswith("80.04 dynamic, 81.01 static")
+    assert cells(text, "`vq`")[1:4] == ["dynamic", "0", "99.00 (99.00 to 99.00)"]
+    likelihood.draw(lines, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_images_are_binarised_once_by_their_brightness() -> None:
+    grey = np.full((500, 8, 8), 64, np.uint8)
+    found = likelihood.binarised(grey)
+    assert set(np.unique(found)) == {0, 255}
+    assert np.array_equal(found, likelihood.binarised(grey))
+    assert (found == 255).mean() == pytest.approx(64 / 255, abs=0.01)

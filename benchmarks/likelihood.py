@@ -1,0 +1,299 @@
+"""How likely MNIST's test images are under each bottleneck: `benchmarks/results/likelihood.md`.
+
+    python benchmarks/likelihood.py                    # all rows, seeds 0-2, half an hour each
+    python benchmarks/likelihood.py --only dvae --seeds 0
+    python benchmarks/likelihood.py --minutes 120      # starts no run after that
+    python benchmarks/likelihood.py --table            # only write the page again
+
+Each run is a process of its own. It times one epoch, then trains as many as fit into the budget,
+on images that are binarised once (static: one draw, from seed 0, of each training and test image)
+or anew each time they are seen (dynamic). The test images are those of the static draw in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import datetime
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import (
+    RESULTS,
+    ROOT,
+    SOURCE,
+    Record,
+    alone,
+    append_line,
+    as_line,
+    figures,
+    first_by_seed,
+    method_version,
+    origin,
+    parse_seeds,
+    read_lines,
+    setting,
+    spread,
+    table,
+)
+from matplotlib.figure import Figure
+
+from selfsort import AutoencoderClusterer
+from selfsort.datasets import load_dataset
+from selfsort.estimators.resources import resolve_device
+from selfsort.recipes import get_recipe
+from selfsort.runs.bottlenecks import COMPARED
+from selfsort.runs.callbacks import Callback
+from selfsort.runs.training import machine, versions
+from selfsort.scores import score
+from selfsort.training import has_fast_bfloat16
+
+LINES = RESULTS / "likelihood.jsonl"
+ALSO = ("estimators/clusterer", "estimators/generative")
+BINARISATIONS = ("static", "dynamic")
+BUDGET = 30 * 60.0
+N_POINTS = 8
+"""Points of the curve, evenly over the epochs."""
+N_CURVE_IMAGES, N_CURVE_CODES = 1000, 100
+N_CODES = 1000
+PAPERS = {
+    "categorical": "about 101.5 (Gumbel-softmax, 20 groups of 10, arXiv:1611.01144, table 2)",
+    "categorical-straight-through": "about 101.1 (the same, straight-through)",
+    "dvae": "80.04 dynamic, 81.01 static (arXiv:1609.02200, tables 1 and 2)",
+    "gumbolt": "78.49 (DVAE++, arXiv:1802.04920, which it succeeds)",
+}
+
+
+def binarised(images: np.ndarray) -> np.ndarray:
+    """Return one draw of each pixel, 0 or 255, with its brightness as the probability of 255."""
+    draw = np.random.default_rng(0).random(images.shape)
+    return np.where(draw < images / 255.0, 255, 0).astype(np.uint8)
+
+
+class Curve(Callback):
+    """Measure the test likelihood a few times; the time that takes is not the training's."""
+
+    def __init__(self, X: np.ndarray, n_epochs: int) -> None:
+        self.X = X[:N_CURVE_IMAGES]
+        self.at = {round(n_epochs * (i + 1) / N_POINTS) for i in range(N_POINTS)}
+        self.points: list[tuple[float, float]] = []
+        self.aside = 0.0
+
+    def on_fit_task_end(
+        self, estimator: Any, context: Any, *, metadata: Any = None, fitted_estimator: Any = None
+    ) -> bool:
+        """Add a point where one is due."""
+        row = estimator.history_[-1] if estimator.history_ else None
+        if context.task_name != "epoch" or row is None or row["epoch"] not in self.at:
+            return False
+        start = time.perf_counter()
+        # A copy: measuring log Z must not change the training.
+        measured = copy.deepcopy(fitted_estimator)
+        measured.model_.bottleneck.settle(torch.Generator().manual_seed(0))
+        found = measured.log_likelihood(self.X, N_CURVE_CODES, random_state=0).mean()
+        self.points.append((round(row["seconds"] - self.aside, 1), round(float(found), 3)))
+        self.aside += time.perf_counter() - start
+        return False
+
+
+def learned(recipe: str, binarisation: str, seed: int, budget: float) -> Record:
+    """Train one bottleneck for the budget of seconds, and measure it."""
+    data = load_dataset("mnist")
+    train, test = data.train.images[:, 0], binarised(data.test.images[:, 0])
+    if binarisation == "static":
+        train = binarised(train)
+    dynamic = binarisation == "dynamic"
+    parameters = {**get_recipe(recipe).parameters, "binarize": dynamic, "random_state": seed}
+    timed = AutoencoderClusterer(10, **{**parameters, "epochs": 1}).fit(train)
+    n_epochs = max(1, int(budget / timed.history_[0]["seconds"]))
+    clusterer = AutoencoderClusterer(10, **{**parameters, "epochs": n_epochs})
+    curve = Curve(test, n_epochs)
+    clusterer.set_callbacks(curve)
+    clusterer.fit(train)
+    clusterer.set_callbacks()
+    bound, likelihood = (
+        float(clusterer.log_likelihood(test, n, random_state=seed).mean()) for n in (1, N_CODES)
+    )
+    found = score(data.test.labels, clusterer.predict(test), matched=True)
+    weights = sum(p.numel() for p in clusterer.model_.parameters())
+    return {
+        "epochs": n_epochs,
+        "seconds": round(clusterer.fit_seconds_ - curve.aside, 1),
+        "weights": weights,
+        "curve": curve.points,
+        "bound": bound,
+        "log_likelihood": likelihood,
+        "accuracy": found["accuracy"],
+        "classes_in_use": found["classes_in_use"],
+        "mse": float(clusterer.reconstruction_error(test).mean(dtype=np.float64)),
+    }
+
+
+def run_here(recipe: str, binarisation: str, seed: int, budget: float) -> Record:
+    """Run once in this process, which was started for that."""
+    device = resolve_device("auto")
+    return {
+        "row": f"{recipe}, {binarisation}",
+        "seed": seed,
+        "budget": budget,
+        "version": method_version(ALSO),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+        "device": device.type,
+        "precision": "bfloat16" if has_fast_bfloat16(device) else "float32",
+        "threads": torch.get_num_threads(),
+        **learned(recipe, binarisation, seed, budget),
+    }
+
+
+def run_apart(recipe: str, binarisation: str, seed: int, budget: float) -> Record | None:
+    """Run once in a process of its own, on all cores; None where that failed."""
+    command = [sys.executable, __file__, "--run", recipe, binarisation, str(seed)]
+    command += ["--budget", str(budget)]
+    threads = str(os.cpu_count())
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(SOURCE.parent)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
+    )
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+
+
+# ---- the page -------------------------------------------------------------------------------
+
+
+def groups_of(records: list[Record]) -> list[tuple[str, list[Record]]]:
+    """Return the runs of each row, of the newest version, all on one machine setting."""
+    groups = []
+    for binarisation in BINARISATIONS:
+        for recipe in COMPARED:
+            mine = [one for one in records if one["row"] == f"{recipe}, {binarisation}"]
+            if mine:
+                last = max(mine, key=lambda one: one["date"])
+                alike = [one for one in mine if setting(one) == setting(last)]
+                runs = first_by_seed(alike, last["version"])
+                groups.append((recipe, [run for _, run in sorted(runs.items())]))
+    return groups
+
+
+def page(records: list[Record]) -> str:
+    """Return the page."""
+    groups = groups_of(records)
+    runs = [run for _, group in groups for run in group]
+    rows = [
+        [
+            f"`{recipe}`",
+            group[0]["row"].partition(", ")[2],
+            ", ".join(str(run["seed"]) for run in group),
+            spread(figures(group, "log_likelihood"), 2, -1),
+            spread(figures(group, "bound"), 2, -1),
+            spread(figures(group, "accuracy"), 2, 100),
+            spread(figures(group, "mse"), 4),
+            f"{np.mean([run['epochs'] for run in group]):.0f}",
+            f"{np.mean([run['seconds'] for run in group]):.0f}",
+            f"{group[0]['weights']:,}",
+            setting(group[0]),
+            PAPERS.get(recipe, "–"),
+        ]
+        for recipe, group in groups
+    ]
+    titles = ["recipe", "binarised", "seeds", "negative log-likelihood, nats", "minus the bound"]
+    titles += ["matched accuracy %", "MSE", "epochs", "s", "weights", "threads", "in its paper"]
+    date = max((run["date"][:10] for run in runs), default="no run yet")
+    origins = " / ".join(dict.fromkeys(origin(run) for run in runs))
+    parts = [
+        "# Likelihood of MNIST under each bottleneck",
+        "",
+        f"{date}; {origins}. `python benchmarks/likelihood.py`.",
+        "",
+        "Mean (lowest to highest) over the seeds, of the 10,000 test images, each pixel drawn once "
+        "with its brightness as the probability (seed 0): not the fixed binarisation of the "
+        f"papers, which is a draw of its own. Importance-weighted with {N_CODES:,} codes each, an "
+        "upper bound of the negative log-likelihood in expectation; the bound is the same with "
+        "one code. All have the same encoder and decoder, and half an hour of training.",
+        "",
+        *table(titles, rows),
+        "",
+        "![likelihood against time](likelihood.png)",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def draw(records: list[Record], path: Path) -> None:
+    """Draw the test likelihood against the seconds of training, a line a recipe."""
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    panels = figure.subplots(1, len(BINARISATIONS), sharey=True)
+    for panel, binarisation in zip(panels, BINARISATIONS, strict=True):
+        for recipe, group in groups_of(records):
+            if group[0]["row"].endswith(binarisation):
+                curves = np.array([run["curve"] for run in group]).mean(0)
+                panel.plot(curves[:, 0], -curves[:, 1], marker="o", markersize=3, label=recipe)
+        panel.set_title(f"{binarisation}ally binarised", loc="left", fontsize=10)
+        panel.set_xlabel("seconds of training")
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("negative log-likelihood, nats")
+    panels[-1].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def write() -> None:
+    """Write page and picture."""
+    records = read_lines(LINES)
+    (RESULTS / "likelihood.md").write_text(page(records), encoding="utf-8")
+    if records:
+        draw(records, RESULTS / "likelihood.png")
+
+
+def main() -> int:
+    """Run what is missing of what was asked for, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", action="append", choices=COMPARED, help="may be repeated")
+    parser.add_argument("--binarised", action="append", choices=BINARISATIONS)
+    parser.add_argument("--seeds", type=parse_seeds, default=parse_seeds("0-2"))
+    parser.add_argument("--budget", type=float, default=BUDGET, help="seconds of training")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start none after")
+    parser.add_argument("--table", action="store_true", help="only write the page")
+    parser.add_argument("--run", nargs=3, metavar=("RECIPE", "BINARISED", "SEED"))
+    asked = parser.parse_args()
+    beside = ROOT.parent / "shared" / "data"
+    if beside.is_dir():
+        os.environ.setdefault("SELFSORT_DATA", str(beside))
+    if asked.run:
+        recipe, binarisation, seed = asked.run
+        print(as_line(run_here(recipe, binarisation, int(seed), asked.budget)))
+        return 0
+    failed, end = 0, time.monotonic() + 60 * asked.minutes
+    if not asked.table:
+        with alone():
+            for seed in asked.seeds:
+                for binarisation in asked.binarised or BINARISATIONS:
+                    for recipe in asked.only or COMPARED:
+                        failed += run_if_missing(recipe, binarisation, seed, asked.budget, end)
+    write()
+    return min(failed, 1)
+
+
+def run_if_missing(recipe: str, binarisation: str, seed: int, budget: float, end: float) -> int:
+    """Run once, unless it is there or time is over; return 1 if it failed."""
+    row, version = f"{recipe}, {binarisation}", method_version(ALSO)
+    done = {(one["row"], one["seed"], one["version"]) for one in read_lines(LINES)}
+    if (row, seed, version) in done or time.monotonic() >= end:
+        return 0
+    record = run_apart(recipe, binarisation, seed, budget)
+    if record is not None:
+        append_line(LINES, record)
+        write()
+    found = "FAILED" if record is None else f"{-record['log_likelihood']:.2f} nats"
+    print(f"{datetime.datetime.now():%H:%M:%S} {row}, seed {seed}: {found}", flush=True)
+    return int(record is None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
