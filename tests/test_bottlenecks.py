@@ -242,10 +242,11 @@ def test_a_rising_temperature_is_refused():
 class Wrong(Gumbel):
     """A Gumbel bottleneck with a fault of each kind, one at a time."""
 
-    name = "wrong"
+    name = ""  # registered by the tests only, and for as long as they last
 
     def __init__(self, n_classes: int, fault: str = "") -> None:
         super().__init__(n_classes)
+        self.name = "wrong"
         self.fault = fault
 
     def forward(self, logits, progress=1.0, generator=None):
@@ -279,6 +280,12 @@ class Wrong(Gumbel):
         return code[1:] if self.fault == "draws missing" else code
 
 
+@pytest.fixture
+def wrong(monkeypatch):
+    monkeypatch.setitem(BOTTLENECKS, "wrong", Wrong)
+
+
+@pytest.mark.usefixtures("wrong")
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
@@ -305,6 +312,7 @@ def test_a_faulty_bottleneck_is_found(fault, sentence):
         assert str(error.value).startswith(f"The bottleneck 'wrong' {sentence}")
 
 
+@pytest.mark.usefixtures("wrong")
 def test_the_density_of_a_prior_that_is_too_large_is_found():
     """Where the divergence fits it, the weights still tell."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,6 +39,17 @@ class Other:
 def write_mine(path: Path, n: int, body: str = "2 * logits") -> Path:
     path.write_text(MINE.format(n=n, body=body), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered_as_before() -> Iterator[None]:
+    """Forget the bottlenecks of one's own after these tests."""
+    registries = (BOTTLENECKS, RECIPES)
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
 
 
 @pytest.fixture(scope="module")
