@@ -328,6 +328,7 @@ def likelihood_line(
         "curve": [(10.0, -nats - 9), (20.0, -nats - 1)],
         "bound": -nats - 4,
         "log_likelihood": -nats,
+        "log_z_deviation": None,
         "accuracy": 0.5,
         "mse": 0.01,
     } | changes

@@ -12,9 +12,8 @@ from scipy.stats import gumbel_r, kstest, multivariate_normal
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
-from selfsort.bottlenecks import BOTTLENECKS, make_bottleneck
+from selfsort.bottlenecks import BOTTLENECKS, checks, make_bottleneck
 from selfsort.bottlenecks.base import ClassReader, gumbel_noise
-from selfsort.bottlenecks.checks import CHECKS, check_bottleneck, divergences, priors
 from selfsort.bottlenecks.gumbel import Gumbel
 from selfsort.bottlenecks.softmax import RectifiedSoftmax, Softmax
 from selfsort.bottlenecks.straight_through import StraightThrough
@@ -48,7 +47,7 @@ def logits_of(n: int = 40, n_classes: int = 5, size: float = 2.0) -> torch.Tenso
 
 
 @everything
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
 def test_every_bottleneck_passes_the_checks(name, parameters, check):
     assert make_bottleneck(name, 3, parameters).name == name
     with torch.random.fork_rng():
@@ -273,10 +272,12 @@ class Wrong(Gumbel):
 
     def log_ratio(self, logits, code):
         found = super().log_ratio(logits, code)
-        return found + 0.5 if self.fault == "prior too large" else found
+        return found + {"density too large": 0.5, "density too small": -1.0}.get(self.fault, 0.0)
 
     def prior(self, n, generator=None):
         code = super().prior(n, generator)
+        if self.fault == "one draw":
+            code = torch.eye(self.n_classes)[[0]].expand(n, -1)
         return code[1:] if self.fault == "draws missing" else code
 
 
@@ -287,42 +288,97 @@ def wrong(monkeypatch):
 
 @pytest.mark.usefixtures("wrong")
 @pytest.mark.parametrize(
-    ("fault", "sentence"),
+    ("fault", "check", "sentence"),
     [
-        ("too wide", "must give (1, 2). Found (1, 3) instead."),
-        ("not normalised", "must give rows that sum to 1, none below 0. Found sums tensor([2.0"),
-        ("no gradient", "must give a gradient for most images. Found 0% of them instead."),
-        ("noise in use", "must give no random numbers in evaluation mode. Found some were drawn"),
-        ("progress in use", "must give the same codes at any progress in evaluation mode."),
-        ("other noise", "must give the same codes from the same seed. Found others instead."),
-        ("depends on others", "must give the code of an image alone. Found a difference of"),
-        ("one class", "must give all of 5 classes in use. Found 1 instead."),
-        ("divergence too large", "must give the divergence that the draws have. Found [0.0"),
-        ("prior too large", "must give the divergence that the draws have. Found [0.4"),
-        ("draws missing", "must give (7, 3). Found (6, 3) instead."),
+        ("too wide", checks.shapes, "must give (1, 2). Found (1, 3) instead."),
+        (
+            "not normalised",
+            checks.distributions,
+            "must give rows that sum to 1, none below 0. Found sums tensor([2.0",
+        ),
+        (
+            "no gradient",
+            checks.gradients,
+            "must give a gradient for most images. Found 0% of them instead.",
+        ),
+        (
+            "noise in use",
+            checks.evaluation,
+            "must give no random numbers in evaluation mode. Found some were drawn instead.",
+        ),
+        (
+            "progress in use",
+            checks.evaluation,
+            "must give the same codes at any progress in evaluation mode. Found others instead.",
+        ),
+        (
+            "other noise",
+            checks.generators,
+            "must give the same codes from the same seed. Found others instead.",
+        ),
+        (
+            "depends on others",
+            checks.rows,
+            "must give the code of an image alone. Found a difference of",
+        ),
+        ("one class", checks.classes, "must give all of 5 classes in use. Found 1 instead."),
+        (
+            "divergence too large",
+            checks.divergences,
+            "must give the divergence that the draws have. Found [0.",
+        ),
+        (
+            "density too large",
+            checks.priors,
+            "must give weights p / q whose mean is 1. Found 1.6",
+        ),
+        ("density too small", checks.priors, "must give weights q / p whose mean is 1. Found 2.7"),
+        ("one draw", checks.priors, "must give weights q / p whose mean is 1. Found "),
+        ("draws missing", checks.priors, "must give (7, 3). Found (6, 3) instead."),
     ],
 )
-def test_a_faulty_bottleneck_is_found(fault, sentence):
-    check_bottleneck("wrong")
+def test_a_faulty_bottleneck_is_found(fault, check, sentence):
+    check(lambda n_classes: Wrong(n_classes))
     with pytest.raises(InputError) as error:
-        check_bottleneck("wrong", {"fault": fault})
-    if fault in {"not normalised", "depends on others", "progress in use"}:
-        assert str(error.value).startswith("The bottleneck 'wrong' must give")
-    else:
-        assert str(error.value).startswith(f"The bottleneck 'wrong' {sentence}")
+        check(lambda n_classes: Wrong(n_classes, fault))
+    assert str(error.value).startswith(f"The bottleneck 'wrong' {sentence}")
+    checks.check_bottleneck("wrong")
+    with pytest.raises(InputError):
+        checks.check_bottleneck("wrong", {"fault": fault})
 
 
-@pytest.mark.usefixtures("wrong")
-def test_the_density_of_a_prior_that_is_too_large_is_found():
-    """Where the divergence fits it, the weights still tell."""
+def test_a_name_is_given_once():
+    with pytest.raises(InputError) as error:
 
-    def make(n_classes):
-        bottleneck = make_bottleneck("wrong", n_classes, {"fault": "prior too large"})
-        bottleneck.divergence = lambda logits, code, generator=None: (
-            Gumbel.divergence(bottleneck, logits, code) - 0.5
-        )
-        return bottleneck
+        class Mine(Gumbel):
+            name = "softmax"
 
-    divergences(make)
-    with pytest.raises(InputError, match=r"must give weights p / q whose mean is 1\. Found 1\.6"):
-        priors(make)
+    assert str(error.value) == ("There is a bottleneck named 'softmax' already: choose another.")
+
+    class Nameless(Softmax):
+        """Inherits a name, which stays with its owner."""
+
+    assert BOTTLENECKS["softmax"] is Softmax
+
+
+@pytest.mark.parametrize("name", ["vq", "vade"])
+def test_what_is_frozen_does_not_move(name):
+    bottleneck = make_bottleneck(name, 3, {"width": 2}).train()
+    before = {key: value.clone() for key, value in bottleneck.state_dict().items()}
+    logits = logits_of(50, bottleneck.n_logits)
+    bottleneck.frozen = True
+    bottleneck(logits, 1.0, seeded())
+    after = bottleneck.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    bottleneck.frozen = False
+    bottleneck(logits, 1.0, seeded())
+    after = bottleneck.state_dict()
+    assert not all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_where_all_codes_are_one_others_are_not_infinitely_far():
+    reader = ClassReader(2, 32)
+    codes = np.zeros((50, 32), np.float32)
+    codes[0] = 1e-6
+    reader.fit(codes, seed=0)
+    assert torch.isfinite(torch.softmax(reader(torch.ones(1, 32)), 1)).all()

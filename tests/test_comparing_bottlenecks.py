@@ -116,7 +116,8 @@ def test_the_figures_are_those_of_the_run(compared):
 
 def test_gradients_are_noisy_only_where_something_is_drawn(compared):
     lines = lines_of(compared)
-    assert lines["mine-1"]["gradient_noise"] == pytest.approx(0, abs=1e-5)
+    for name in ("mine-1", "vq"):
+        assert lines[name]["gradient_noise"] == pytest.approx(0, abs=1e-5)
     assert lines["categorical-score"]["gradient_noise"] > 0.01
 
 
@@ -188,10 +189,13 @@ def test_a_bottleneck_that_cannot_take_part(tmp_path, option, sentence):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (
-            ("--recipes", "sort"),
-            "The recipe 'sort' is not one of a bottleneck. Known: "
-            f"{', '.join(comparing.COMPARED)}.",
+        *(
+            (
+                ("--recipes", name),
+                f"The recipe '{name}' is not one of a bottleneck. Known: "
+                f"{', '.join(comparing.COMPARED)}.",
+            )
+            for name in ("sort", "gumbel", "m2-labels")
         ),
         (
             ("--classes", "auto"),

@@ -91,7 +91,7 @@ def test_the_likelihood_is_the_sum_over_all_codes(which, request):
 
 
 @pytest.mark.parametrize("which", ["categorical", "boltzmann"])
-def test_the_bound_that_is_learned_is_below_the_likelihood(which, request):
+def test_what_is_learned_falls_and_one_code_gives_less_than_the_likelihood(which, request):
     clusterer = request.getfixturevalue(which)
     history = clusterer.history_
     assert history[-1]["loss"] < history[0]["loss"]
@@ -102,7 +102,7 @@ def test_the_bound_that_is_learned_is_below_the_likelihood(which, request):
     assert bound < exact(clusterer, BINARY).mean()
 
 
-def test_the_likelihood_does_not_depend_on_the_order_of_the_draws(categorical):
+def test_the_random_state_decides_the_codes_that_are_drawn(categorical):
     X = BINARY[:20]
     first = categorical.log_likelihood(X, 3000, random_state=0)
     assert np.array_equal(first, categorical.log_likelihood(X, 3000, random_state=0))
@@ -192,9 +192,12 @@ def test_samples_are_decided_by_the_random_state(taught):
 def test_samples_of_a_prior_can_be_of_one_class(which, request):
     clusterer = request.getfixturevalue(which)
     assert clusterer.sample(20, random_state=0).shape == (20, 8, 8)
-    in_use = np.unique(clusterer.labels_)
-    images = clusterer.sample(20, label=in_use[0], random_state=0)
+    bottleneck = clusterer.model_.bottleneck
+    label = np.unique(clusterer.labels_)[0]
+    images = clusterer.sample(20, label=label, random_state=0)
     assert images.shape == (20, 8, 8)
+    codes = bottleneck.prior_of(torch.full((20,), int(label)), torch.Generator().manual_seed(0))
+    assert (bottleneck.class_logits(codes, codes).argmax(1) == label).all()
 
 
 def test_a_class_that_is_not_there(taught):
@@ -213,6 +216,10 @@ def test_styles_have_mean_and_covariance_of_their_class(taught):
     np.testing.assert_allclose(
         factor @ factor.T, np.cov(style.T, bias=True), atol=0.1 * style.var(0).max()
     )
+    drawn = taught._drawn(4000, k, torch.Generator().manual_seed(0))[:, 3:]
+    error = style.std(0) / np.sqrt(4000)
+    assert (np.abs(drawn.mean(0) - taught.style_means_[k]) < 5 * error).all()
+    np.testing.assert_allclose(np.cov(drawn.T), factor @ factor.T, atol=0.2 * style.var(0).max())
 
 
 @pytest.mark.parametrize("shape", [(50, 3), (2, 3), (1, 3), (5, 0)])
@@ -260,9 +267,26 @@ def test_as_many_images_at_both_ends(taught):
             "which the information is measured of: use information_weight=0.",
         ),
         (
-            {"method": "sort"},
-            "The classes cannot be sorted into the codes of the bottleneck 'dvae', which do not "
-            "name them: learn them with AutoencoderClusterer(method='direct').",
+            {"method": "sort", "divergence_weight": 0.0},
+            "The classes cannot be sorted into the codes of the bottleneck 'dvae', which are not "
+            "one distribution over the classes for each image: use another, or "
+            "AutoencoderClusterer(method='direct').",
+        ),
+        (
+            {
+                "method": "sort",
+                "divergence_weight": 0.0,
+                "bottleneck": "leave-one-out",
+                "bottleneck_parameters": None,
+            },
+            "The classes cannot be sorted into the codes of the bottleneck 'leave-one-out', which "
+            "are not one distribution over the classes for each image: use another, or "
+            "AutoencoderClusterer(method='direct').",
+        ),
+        (
+            {"method": "sort", "bottleneck": "gumbel", "bottleneck_parameters": None},
+            "divergence_weight=1.0 does not go with classes that are learned by stages: leave it "
+            "out, or use AutoencoderClusterer(method='direct').",
         ),
         (
             {"bottleneck_parameters": {"unit": 4}},
@@ -279,14 +303,15 @@ def test_what_a_bottleneck_cannot_do(changes, sentence):
     assert str(error.value) == sentence
 
 
-def test_codes_that_name_no_class_cannot_be_taught():
+@pytest.mark.parametrize(("bottleneck", "parameters"), [("gumbel", {"groups": 2}), ("vade", {})])
+def test_codes_that_name_no_class_cannot_be_taught(bottleneck, parameters):
     classifier = AutoencoderClassifier(
-        bottleneck="gumbel", bottleneck_parameters={"groups": 2}, **QUICK
+        bottleneck=bottleneck, bottleneck_parameters=parameters, **QUICK
     )
     with pytest.raises(InputError) as error:
         classifier.fit(IMAGES, DIGITS.target[:400])
     assert str(error.value) == (
-        "The code of the bottleneck 'gumbel' does not name the classes that labels could be "
+        f"The code of the bottleneck '{bottleneck}' does not name the classes that labels could be "
         "learned for: use another bottleneck, or AutoencoderClusterer and a classifier on its "
         "transform."
     )
@@ -339,6 +364,28 @@ def test_stages_do_not_binarize():
     with pytest.raises(InputError) as error:
         AutoencoderClusterer(3, binarize=True, **QUICK).fit(IMAGES)
     assert str(error.value) == (
-        "Images cannot be binarized where classes are learned by stages: use binarize=False, or "
-        "method='direct' of AutoencoderClusterer."
+        "binarize=True does not go with classes that are learned by stages: leave it out, or use "
+        "AutoencoderClusterer(method='direct')."
     )
+
+
+def test_a_prototype_is_the_picture_of_the_class_s_code():
+    clusterer = clusterer_of("vade", {"width": 3}).fit(BINARY)  # as wide as there are classes
+    means = clusterer.model_.bottleneck.means.detach().numpy()
+    assert np.array_equal(clusterer.prototypes_, clusterer.inverse_transform(means))
+    assert not np.array_equal(clusterer.prototypes_, clusterer.inverse_transform(np.eye(3)))
+
+
+def test_samples_of_a_prior_beside_a_style():
+    clusterer = clusterer_of("gumbel", {"groups": 2, "categories": 3}, style_dim=2).fit(BINARY)
+    assert clusterer.sample(30, random_state=0).shape == (30, 8, 8)
+    latent = clusterer._drawn(30, None, torch.Generator().manual_seed(0))
+    assert latent.shape == (30, 8)
+    assert len(np.unique(latent[:, :6], axis=0)) > 5, "codes of the prior"
+
+
+def test_a_class_and_a_style_are_learned_together_where_all_have_labels():
+    classifier = AutoencoderClassifier(
+        bottleneck="m2", bottleneck_parameters={"style": 4}, style_dim=0, **QUICK
+    ).fit(IMAGES, DIGITS.target[:400])
+    assert {row["stage"] for row in classifier.history_} == {"fit"}

@@ -579,3 +579,20 @@ def test_bfloat16_runs_only_the_network():
 def test_bfloat16_is_asked_of_known_devices_only():
     assert training.has_fast_bfloat16(torch.device("meta")) is False
     assert isinstance(training.has_fast_bfloat16(torch.device("cpu")), bool)
+
+
+def test_the_model_tells_the_bottleneck_what_is_known():
+    bottleneck = make_bottleneck("m2", K, {"style": 2})
+    widths = {"n_logits": bottleneck.n_logits, "code_dim": bottleneck.code_dim}
+    model = Model(make_network("dense", (P,), K, 0, **widths), bottleneck).train()
+    targets = torch.zeros(6, K)
+    targets[0, 2] = 1.0
+    generator = torch.Generator().manual_seed(0)
+    outputs = model(torch.rand(6, P), targets=targets, diverge=True, generator=generator)
+    values = torch.rand(6, K, generator=generator)
+    combined = outputs.combine(values)
+    assert combined[0].item() == pytest.approx(values[0, 2].item(), abs=1e-4)
+    share = outputs.logits[1, :K].softmax(0)
+    assert combined[1].item() == pytest.approx((share * values[1]).sum().item(), rel=1e-4)
+    # What the head says of the class is what the cross-entropy sees, not what it was told.
+    assert torch.equal(outputs.class_logits, outputs.logits[:, :K])

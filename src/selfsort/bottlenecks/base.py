@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +17,8 @@ from torch import Tensor, nn
 from selfsort.errors import InputError, unknown_name
 
 BOTTLENECKS: dict[str, type[Bottleneck]] = {}
+LEAST_VARIANCE = 1e-6
+"""Of codes around their centre: where all codes are one, others must not be infinitely far."""
 MOST_ROUNDS = 100
 """Rounds of draws from the prior, until each class was found."""
 
@@ -34,17 +38,31 @@ class Bottleneck(nn.Module, ABC):
     ----------
     copies : int
         How many codes are drawn of each image in a training step.
+    frozen : bool
+        Whether what is learned without a gradient stays as it is too, such as a codebook.
+    takes_labels : bool
+        Whether its classes can be learned from labels.
     reader : ClassReader or None
         What tells classes from codes, where the code is not a distribution over the classes.
     """
 
     name: ClassVar[str] = ""
     copies = 1
+    frozen = False
+    takes_labels = True
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if cls.name:
-            BOTTLENECKS[cls.name] = cls
+        if not cls.__dict__.get("name"):
+            return
+        taken = BOTTLENECKS.get(cls.name)
+        # A file that is run again defines the same class anew.
+        if taken is not None and (taken.__module__, taken.__qualname__) != (
+            cls.__module__,
+            cls.__qualname__,
+        ):
+            raise InputError(f"There is a bottleneck named '{cls.name}' already: choose another.")
+        BOTTLENECKS[cls.name] = cls
 
     def __init__(
         self, n_classes: int, n_logits: int | None = None, code_dim: int | None = None
@@ -198,7 +216,7 @@ class ClassReader(nn.Module):
     def fit(self, codes: np.ndarray, seed: int) -> None:
         """Find the centres of codes ``(n, code_dim)``."""
         means = KMeans(len(self.centres), n_init=10, random_state=seed).fit(codes)
-        variance = max(means.inertia_ / codes.size, np.finfo(np.float32).tiny)
+        variance = max(means.inertia_ / codes.size, LEAST_VARIANCE)
         self.centres.copy_(torch.from_numpy(means.cluster_centers_))
         self.variance.fill_(variance)
 
@@ -210,7 +228,7 @@ class ClassReader(nn.Module):
 def check_positive(owner: str, **values: float) -> None:
     """Raise where a parameter is not above 0."""
     for name, value in values.items():
-        if not value > 0:
+        if not isinstance(value, Real) or not 0 < value < math.inf:
             raise InputError(
                 f"The '{name}' parameter of {owner} must be a number above 0. "
                 f"Got {value!r} instead."

@@ -148,22 +148,29 @@ def divergences(make: Make) -> None:
 
 
 def priors(make: Make) -> None:
-    """Codes of the prior have the right shape, and prior and posterior are normalised."""
+    """Codes of the prior have the right shape, and fit its density."""
     bottleneck = make(3).eval()
     if not isinstance(bottleneck, Variational):
         return
     bottleneck.settle(_seeded())
+    n_rows = 4
+    some = _logits(bottleneck, n_rows // 2)
+    # Whatever the prior favours, one of a pair of opposites favours it too.
+    logits = torch.cat([some, -some])
+    many = logits.repeat_interleave(N_DRAWS, dim=0)
     with torch.no_grad():
         shape = tuple(bottleneck.prior(7, _seeded()).shape)
         expected = (7, bottleneck.code_dim)
         _require(bottleneck, shape == expected, f"{expected}", f"{shape}")
-        many = _logits(bottleneck, 1).expand(N_DRAWS, -1)
-        log_weights = bottleneck.log_ratio(many, bottleneck.draw(many, _seeded())).double()
-    weights = log_weights.exp()
-    excess = float(weights.mean() - 1)
-    # Below 1 it may be because nothing was drawn where the prior is.
-    fine = excess < 5 * float(weights.std()) / N_DRAWS**0.5 + 1e-4
-    _require(bottleneck, fine, "weights p / q whose mean is 1", f"{1 + excess:.3f}")
+        of_posterior = bottleneck.log_ratio(many, bottleneck.draw(many, _seeded()))
+        drawn = bottleneck.prior(N_DRAWS, _seeded(1)).repeat(n_rows, 1)
+        of_prior = -bottleneck.log_ratio(many, drawn)
+    for name, log_weights in (("p / q", of_posterior), ("q / p", of_prior)):
+        weights = log_weights.double().exp().view(n_rows, -1)
+        mean, error = weights.mean(1), weights.std(1) / N_DRAWS**0.5
+        # Below 1 it may be because nothing was drawn where the other one is.
+        fine = bool((mean - 1 < 5 * error + 1e-3).all())
+        _require(bottleneck, fine, f"weights {name} whose mean is 1", f"{mean.max():.3f}")
 
 
 CHECKS: tuple[Callable[[Make], None], ...] = (

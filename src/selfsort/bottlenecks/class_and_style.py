@@ -39,7 +39,7 @@ class ClassAndStyle(Variational):
     classes : {"marginal", "gumbel"}, default="marginal"
     style_prior : {"shared", "class"}, default="shared"
         Prior of the style: standard normal, or a normal distribution of each class, so that the
-        latents are a Gaussian mixture (GMVAE).
+        styles are a Gaussian mixture, as in GMVAE, whose decoder does not see the class.
     start, end : float, default=1.0, 0.5
         See `Gumbel`.
 

@@ -7,7 +7,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
 from selfsort.bottlenecks.base import Variational, check_counts
-from selfsort.bottlenecks.normal import draw_normal, log_normal, normal_of
+from selfsort.bottlenecks.normal import Normal, draw_normal, log_normal, normal_of
 from selfsort.errors import InputError
 
 N_REMEMBERED = 5000
@@ -46,6 +46,7 @@ class MixturePrior(Variational):
     """
 
     name = "vade"
+    takes_labels = False  # the components start anew in the middle of the training
     remembered: Tensor
     started: Tensor
 
@@ -71,7 +72,7 @@ class MixturePrior(Variational):
         if not self.training:
             return posterior[0]
         code = draw_normal(posterior, generator)
-        if not self.started:
+        if not self.started and not self.frozen:
             self._remember(code.detach())
             if progress >= self.warm_up:
                 self._start(generator)
@@ -95,11 +96,15 @@ class MixturePrior(Variational):
             self.shares.copy_(torch.from_numpy(mixture.weights_).log())
         self.started.fill_(1)
 
+    @property
+    def components(self) -> Normal:
+        """The distribution of each class's codes, ``(n_classes, width)`` each."""
+        return normal_of(torch.cat([self.means, self.log_variances], dim=1))
+
     def log_joint(self, code: Tensor) -> Tensor:
         """Return ``log p(class) p(code | class)``, ``(n, n_classes)``."""
         log_shares = torch.log_softmax(self.shares, dim=0)
-        components = (self.means, self.log_variances.clamp(-8, 8))
-        return log_shares + log_normal(code[:, None], components)
+        return log_shares + log_normal(code[:, None], self.components)
 
     def log_prior(self, code: Tensor) -> Tensor:
         """Return the log-density of the prior, ``(n,)``."""
@@ -125,7 +130,8 @@ class MixturePrior(Variational):
 
     @torch.no_grad()
     def prior_of(self, classes: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return draw_normal((self.means[classes], self.log_variances[classes]), generator)
+        mean, log_variance = self.components
+        return draw_normal((mean[classes], log_variance[classes]), generator)
 
     def class_logits(self, logits: Tensor, code: Tensor) -> Tensor:
         return self.log_joint(code)

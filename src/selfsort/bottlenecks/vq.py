@@ -105,11 +105,12 @@ class VectorQuantised(Categorical):
     def forward(
         self, logits: Tensor, progress: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
-        if self.training:
+        learning = self.training and not self.frozen
+        if learning:
             self._start(logits.detach(), generator)
         index = self.distances(logits.detach()).argmin(-1)
         code = self.looked_up(index)
-        if self.training:
+        if learning:
             self._follow(logits.detach(), index, generator)
         return code + (logits - logits.detach())
 

@@ -88,7 +88,9 @@ class BaseAutoencoder(
         return Data(torch.from_numpy(inputs).to(self.device_), low, high)
 
     @contextlib.contextmanager
-    def _fitting(self, X: Any, y: Any, n_classes: int, *, wide: bool = False) -> Iterator[Data]:
+    def _fitting(
+        self, X: Any, y: Any, n_classes: int, *, wide: bool = False, staged: bool = False
+    ) -> Iterator[Data]:
         """Prepare a fit: checked inputs, seeded generators, a fresh model; then clean up."""
         inputs = self._check_inputs(X, reset=True)
         self._check_count(len(inputs), n_classes)
@@ -103,7 +105,7 @@ class BaseAutoencoder(
             name = resolve_network(self.network, self.input_shape_, wide=wide)
             self.model_ = self._make_model(name, n_classes)
             data = self._data(inputs)
-            self._check_training()
+            self._check_training(staged)
             # Whatever can be wrong with the input was found by now: callbacks may start to write.
             self._context = self._init_callback_context(max_subtasks=None)
             self._context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -122,7 +124,8 @@ class BaseAutoencoder(
         """Return the multiplier of each term that the parameters ask for."""
         return {self.reconstruction: self.reconstruction_weight}
 
-    def _check_training(self) -> None:
+    def _check_training(self, staged: bool) -> None:
+        """Raise where the parameters do not go together; `staged` says how classes are learned."""
         Objective(self._weights())
         training.check_phases(() if self.phases is None else self.phases)
 

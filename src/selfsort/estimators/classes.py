@@ -54,9 +54,11 @@ class BaseClasses(GenerativeMixin):
             "divergence": self.divergence_weight,
         }
 
-    def _check_training(self) -> None:
-        super()._check_training()
+    def _check_training(self, staged: bool) -> None:
+        super()._check_training(staged)
         bottleneck, name = self.model_.bottleneck, self.bottleneck
+        if staged:
+            self._check_stages()
         if self.divergence_weight and not isinstance(bottleneck, Variational):
             priors = [key for key, kind in BOTTLENECKS.items() if issubclass(kind, Variational)]
             raise InputError(
@@ -68,6 +70,24 @@ class BaseClasses(GenerativeMixin):
             raise InputError(
                 f"The bottleneck '{name}' does not give one distribution over the classes for each "
                 "image, which the information is measured of: use information_weight=0."
+            )
+
+    def _check_stages(self) -> None:
+        """Raise where the parameters do not go with classes that are learned by stages."""
+        for parameter, value in (
+            ("binarize", self.binarize),
+            ("divergence_weight", self.divergence_weight),
+        ):
+            if value:
+                raise InputError(
+                    f"{parameter}={value!r} does not go with classes that are learned by stages: "
+                    "leave it out, or use AutoencoderClusterer(method='direct')."
+                )
+        if not self.model_.bottleneck.names_classes or self.model_.bottleneck.copies > 1:
+            raise InputError(
+                f"The classes cannot be sorted into the codes of the bottleneck '{self.bottleneck}'"
+                ", which are not one distribution over the classes for each image: use another, or "
+                "AutoencoderClusterer(method='direct')."
             )
 
     def _as_used(self, data: Data) -> Data:
@@ -85,16 +105,6 @@ class BaseClasses(GenerativeMixin):
         choose: bool = False,
     ) -> Sorting:
         """Learn the classes by stages, then style and decoder for the learned codes."""
-        if self.binarize:
-            raise InputError(
-                "Images cannot be binarized where classes are learned by stages: use "
-                "binarize=False, or method='direct' of AutoencoderClusterer."
-            )
-        if not self.model_.bottleneck.names_classes:
-            raise InputError(
-                f"The classes cannot be sorted into the codes of the bottleneck '{self.bottleneck}'"
-                ", which do not name them: learn them with AutoencoderClusterer(method='direct')."
-            )
         epochs = split_epochs(n_epochs, labelled=labels is not None)
         sorting = Sorting(
             self.model_,
@@ -336,7 +346,8 @@ class BaseClasses(GenerativeMixin):
         layout and units of the images that were fitted.
         """
         check_is_fitted(self, "style_means_")
-        return self.inverse_transform(np.eye(len(self.style_means_), dtype=np.float32))
+        codes = self.model_.bottleneck.prototype_codes().detach().cpu().numpy()
+        return self.inverse_transform(np.concatenate([codes, self.style_means_], axis=1))
 
     def _latent_widths(self) -> tuple[int, ...]:
         return tuple(sorted({len(self.style_means_), self._n_features_out}))

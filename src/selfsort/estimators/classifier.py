@@ -56,7 +56,8 @@ class AutoencoderClassifier(ClassifierMixin, BaseClasses):
     information_weight : float, default=0.0
         Multiplier of the information between an image and its transformed copy.
     divergence_weight : float, default=0.0
-        Multiplier of the divergence of the codes from their prior, in nats.
+        Multiplier of the divergence of the codes from their prior, in nats, where everything is
+        learned at once.
     binarize : bool, default=False
         See `AutoencoderClusterer`; where everything is learned at once.
     bottleneck, bottleneck_parameters, network, style_dim, reconstruction, transform_strength, \
@@ -169,7 +170,7 @@ image_shape, device, n_threads, random_state
         index = self._check_labels(y)
         n_classes = len(self.classes_)
         most = bool(np.mean(index >= 0) >= FEW)
-        with self._fitting(X, y, n_classes, wide=most) as data:
+        with self._fitting(X, y, n_classes, wide=most, staged=not most) as data:
             if len(index) != len(data):
                 raise InputError(
                     f"X has {len(data)} images but y has {len(index)} labels: they must go "
@@ -230,6 +231,7 @@ image_shape, device, n_threads, random_state
         apart = self.model_.network.own_style and any(self._class_weights().values())
         # The bound is of code and image together.
         apart = apart and not self.divergence_weight and not self.binarize
+        apart = apart and self.model_.bottleneck.names_classes
         settings = self._settings(len(data), epochs=n_epochs)
         if not self.information_weight:
             settings = with_small_batches(settings)
@@ -251,14 +253,15 @@ image_shape, device, n_threads, random_state
     def _weights(self) -> dict[str, float]:
         return super()._weights() | self._class_weights()
 
-    def _check_training(self) -> None:
-        super()._check_training()
-        if self.model_.bottleneck.reader is not None:
+    def _check_training(self, staged: bool) -> None:
+        bottleneck = self.model_.bottleneck
+        if bottleneck.reader is not None or not bottleneck.takes_labels:
             raise InputError(
                 f"The code of the bottleneck '{self.bottleneck}' does not name the classes that "
                 "labels could be learned for: use another bottleneck, or AutoencoderClusterer and "
                 "a classifier on its transform."
             )
+        super()._check_training(staged and bottleneck.names_classes)
 
     def predict(self, X: Any, abstain: float | None = None) -> np.ndarray:
         """Return the label of each image.

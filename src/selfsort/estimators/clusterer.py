@@ -38,8 +38,9 @@ class AutoencoderClusterer(ClusterMixin, BaseClasses):
     information_weight : float, default=0.0
         Multiplier of the information term, for "direct".
     divergence_weight : float, default=0.0
-        Multiplier of the divergence of the codes from their prior, in nats, for "direct". With 1,
-        ``reconstruction="nll"`` and ``style_dim=0`` the evidence lower bound is learned.
+        Multiplier of the divergence of the codes from their prior, in nats, for "direct", which it
+        reaches after 30 % of the training. With 1, ``reconstruction="nll"`` and ``style_dim=0``
+        the evidence lower bound is learned.
     binarize : bool, default=False
         Whether to learn from black and white images, for "direct": each time an image is seen,
         each pixel is drawn anew, white with its brightness as the probability. Afterwards pixels
@@ -181,8 +182,9 @@ n_threads, random_state
             )
         self.n_classes_ = ASSUMED_CLASSES if n_classes is None else int(n_classes)
         self._drop("information_curve_", "natural_n_classes_")
-        with self._fitting(X, y, self.n_classes_) as data:
-            if self.method == "sort":
+        staged = self.method == "sort"
+        with self._fitting(X, y, self.n_classes_, staged=staged) as data:
+            if staged:
                 n_epochs = self._epochs(len(data))
                 sorting = self._sort(
                     data, self.n_classes_, labels=None, n_epochs=n_epochs, choose=choose

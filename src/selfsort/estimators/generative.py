@@ -35,15 +35,18 @@ class GenerativeMixin(BaseAutoencoder):
     def log_likelihood(
         self, X: Any, n_samples: int = 1000, *, random_state: Any = None
     ) -> np.ndarray:
-        """Return an estimate of each image's log-likelihood in nats, never too high in the mean.
+        """Return an estimate of each image's log-likelihood, in nats.
 
         Codes c are drawn from the posterior, and ``log mean p(x | c) p(c) / q(c | x)`` is a lower
         bound of the log-likelihood in expectation, which rises to it with the number of codes.
+        One number may be wrong for all images alike: the partition function of the prior of
+        "dvae" is estimated, and more often too small than too large.
 
         Parameters
         ----------
         X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
-            Black and white images: the decoder gives the probability that a pixel is white.
+            Black and white images: the decoder gives the probability that a pixel is white. With
+            `binarize`, pixels that are brighter than the middle of the range count as white.
         n_samples : int, default=1000
             Codes drawn of each image, at least 1.
         random_state : int, RandomState or None, default=None
@@ -130,8 +133,8 @@ class GenerativeMixin(BaseAutoencoder):
     ) -> np.ndarray:
         """Return new images, in the layout and units of the images that were fitted.
 
-        Where the bottleneck has a prior, codes are drawn from it, with `label` as long as some of
-        that class are found. Elsewhere codes are one-hot, each class as likely as the others. A
+        Where the bottleneck has a prior, codes are drawn from it, with `label` until enough of
+        that class are found. Elsewhere they are the classes' own, each as likely as the others. A
         style is drawn from a normal distribution with the mean and covariance of its class.
 
         Parameters
@@ -181,15 +184,15 @@ class GenerativeMixin(BaseAutoencoder):
     def _drawn(self, n: int, wanted: int | None, generator: torch.Generator) -> np.ndarray:
         """Return latents of new images, ``(n, code_dim + style_width)``."""
         bottleneck = self.model_.bottleneck
-        n_classes = len(self.style_means_)
         if wanted is None:
-            classes = torch.randint(n_classes, (n,), generator=generator)
+            classes = torch.randint(len(self.style_means_), (n,), generator=generator)
         else:
             classes = torch.full((n,), wanted)
         if not isinstance(bottleneck, Variational):
-            code = torch.eye(n_classes)[classes]
-        elif wanted is None and not self.style_width_:
+            code = bottleneck.prototype_codes()[classes]
+        elif wanted is None:
             code = bottleneck.prior(n, generator)
+            classes = bottleneck.class_logits(code, code).argmax(1).cpu()
         else:
             code = bottleneck.prior_of(classes, generator)
         noise = torch.randn(n, self.style_width_, 1, generator=generator).numpy()

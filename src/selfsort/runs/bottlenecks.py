@@ -99,7 +99,7 @@ def compare_bottlenecks(asked: BottleneckComparison, console: Console | None = N
         raise InputError(f"{asked.out}: is a file, not a folder. Give another --out.")
     names = [*dict.fromkeys(asked.names), *(add_own(one) for one in asked.own)]
     for name in names:
-        if "bottleneck" not in recipes.get_recipe(name).parameters:
+        if recipes.get_recipe(name).name not in {*COMPARED, *_OWN}:
             raise InputError(
                 f"The recipe '{name}' is not one of a bottleneck. Known: {', '.join(COMPARED)}."
             )
@@ -159,6 +159,8 @@ def _module(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+    except InputError:
+        raise
     except Exception as error:  # whatever a user's own file raises
         raise InputError(f"{path}: cannot be run ({type(error).__name__}: {error}).") from error
     return module
@@ -307,8 +309,9 @@ def gradient_noise(estimator: Any, X: np.ndarray, seed: int) -> float:
     generator = torch.Generator().manual_seed(seed)
     fit = Fit(model, Objective(estimator._weights()), settings, generator)
     head = model.network.head.weight
-    draws = []
+    before, draws = copy.deepcopy(model.bottleneck.state_dict()), []
     for _ in range(N_GRADIENTS):
+        model.bottleneck.load_state_dict(before)  # a codebook, or chains, may have moved
         terms = terms_of(fit, feed, torch.arange(len(feed)), 1.0)
         loss = torch.stack([fit.objective.weights[name] * terms[name] for name in terms]).sum()
         draws.append(torch.autograd.grad(loss, head)[0].flatten())

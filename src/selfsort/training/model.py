@@ -94,12 +94,13 @@ class Model(nn.Module):
             outputs.divergence = bottleneck.divergence(logits, code, generator)
 
     def train_only(self, parts: Collection[str]) -> None:
-        """Let only some of `PARTS` train; weights of the bottleneck go with the head.
+        """Let only some of `PARTS` train; what the bottleneck learns goes with the head.
 
         The bottleneck draws as while training in any case.
         """
         self.network.train_only(parts)
         self.bottleneck.train().requires_grad_("head" in parts)
+        self.bottleneck.frozen = "head" not in parts
 
 
 def latent_of(code: Tensor | None, style: Tensor | None) -> Tensor:
