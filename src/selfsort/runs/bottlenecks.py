@@ -335,6 +335,7 @@ COLUMNS = {
 }
 
 
+DIGITS = {"log_likelihood": 2, "bound": 2, "reconstruction_mse": 4, "gradient_noise": 2}
 SHARES = {"accuracy", "accuracy_100_labels", "samples_recognised"}
 
 
@@ -345,9 +346,9 @@ def _written(value: Any) -> str:
 
 
 def _cell(column: str, value: Any) -> str:
-    if value is not None and column in SHARES:
-        return f"{100 * value:.2f} %"
-    return _written(value)
+    if value is None or isinstance(value, str):
+        return _written(value)
+    return f"{100 * value:.2f} %" if column in SHARES else f"{value:,.{DIGITS.get(column, 0)}f}"
 
 
 def _write(
