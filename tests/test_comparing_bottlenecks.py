@@ -166,6 +166,10 @@ def test_every_compared_recipe_is_one_of_a_bottleneck_with_a_prior():
             "{broken}: cannot be run (NameError: name 'nothing' is not defined).",
         ),
         (
+            "{raising}:Mine",
+            "{raising}: Mine cannot be used (NameError: name 'nothing' is not defined).",
+        ),
+        (
             "{faulty}:Mine",
             "The bottleneck 'mine-2' must give the code of an image alone. Found a difference of ",
         ),
@@ -176,6 +180,7 @@ def test_a_bottleneck_that_cannot_take_part(tmp_path, option, sentence):
         "folder": tmp_path,
         "mine": write_mine(tmp_path / "mine.py", 3),
         "faulty": write_mine(tmp_path / "faulty.py", 2, body="logits * logits.mean()"),
+        "raising": write_mine(tmp_path / "raising.py", 4, body="nothing"),
         "broken": tmp_path / "broken.py",
     }
     places["broken"].write_text("nothing\n", encoding="utf-8")

@@ -140,7 +140,7 @@ def add_own(where: str) -> str:
         raise InputError(f"{path}: {kind} has no name: add a line such as name = 'mine'.")
     if found.name in recipes.RECIPES and found.name not in _OWN:
         raise InputError(f"{path}: the name '{found.name}' is taken by a recipe: choose another.")
-    check_bottleneck(found.name)
+    _checked(found.name, f"{path}: {kind}")
     recipe = recipes.recipe_for_bottleneck(found.name, has_prior=issubclass(found, Variational))
     recipes.RECIPES[found.name] = recipe
     _OWN.add(found.name)
@@ -148,6 +148,15 @@ def add_own(where: str) -> str:
 
 
 _OWN: set[str] = set()
+
+
+def _checked(name: str, where: str) -> None:
+    try:
+        check_bottleneck(name)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's own code raises
+        raise InputError(f"{where} cannot be used ({type(error).__name__}: {error}).") from error
 
 
 def _module(path: Path) -> Any:
