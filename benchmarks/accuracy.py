@@ -23,9 +23,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -34,33 +32,25 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
 from accuracy_pages import write_ablation, write_accuracy, write_prototypes
 from accuracy_rows import ABLATION, ROWS, Row
 from common import (
     RESULTS,
     ROOT,
-    SOURCE,
     Record,
     alone,
     append_line,
     as_line,
+    circumstances,
     parse_seeds,
     patch,
+    precision,
     read_lines,
+    run_script,
     setting,
 )
 
-from selfsort.estimators.resources import resolve_device
-from selfsort.runs.training import machine, versions
-from selfsort.training import has_fast_bfloat16
-
 # ---- runs ---------------------------------------------------------------------------------
-
-
-def precision() -> str:
-    """Return in which numbers a network multiplies here."""
-    return "bfloat16" if has_fast_bfloat16(resolve_device("auto")) else "float32"
 
 
 def run_here(row: Row, seed: int, expected: str | None) -> Record:
@@ -69,36 +59,15 @@ def run_here(row: Row, seed: int, expected: str | None) -> Record:
     if expected not in {None, version}:
         raise SystemExit("The method's code changed while this process started.")
     patch(row.patches)
-    device = resolve_device("auto")
-    head = {
-        "row": row.name,
-        "seed": seed,
-        "version": version,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "versions": versions(),
-        "device": device.type,
-        "precision": precision(),
-        "threads": torch.get_num_threads(),
-        "load_before": round(os.getloadavg()[0], 2),
-        "patches": row.written_patches(),
-    }
-    return head | row.learn(seed)
+    head = {"row": row.name, "seed": seed, "version": version, **circumstances()}
+    return head | {"patches": row.written_patches(), **row.learn(seed)}
 
 
 def run_apart(row: Row, seed: int, version: str, threads: int) -> Record | None:
     """Run once in a process of its own; None where that failed."""
-    command = [sys.executable, __file__, "--run", row.name, str(seed), "--expect", version]
-    command += ["--ablation"] if row in ABLATION else []
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "PYTHONPATH": str(SOURCE.parent),
-    }
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
-    )
-    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+    arguments = ["--run", row.name, str(seed), "--expect", version]
+    arguments += ["--ablation"] if row in ABLATION else []
+    return run_script(Path(__file__), arguments, threads)
 
 
 def run_missing(

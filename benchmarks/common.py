@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import datetime
 import fcntl
 import hashlib
 import json
 import operator
 import os
 import pkgutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import selfsort
+from selfsort.estimators.resources import resolve_device
+from selfsort.runs.training import machine, versions
+from selfsort.training import has_fast_bfloat16
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -211,6 +218,38 @@ def patch(patches: Sequence[tuple[str, Any]]) -> None:
         if not hasattr(target, name):
             raise AttributeError(f"There is no {path} to patch.")
         setattr(target, name, value)
+
+
+def precision() -> str:
+    """Return in which numbers a network multiplies here."""
+    return "bfloat16" if has_fast_bfloat16(resolve_device("auto")) else "float32"
+
+
+def circumstances() -> Record:
+    """Return when and where a run is made, and with what."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+        "device": resolve_device("auto").type,
+        "precision": precision(),
+        "threads": torch.get_num_threads(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def run_script(script: Path, arguments: Sequence[str], threads: int) -> Record | None:
+    """Return the record that a script prints as its last line; None where it failed."""
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": str(SOURCE.parent),
+    }
+    command = [sys.executable, str(script), *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
+    )
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
 
 
 @contextlib.contextmanager

@@ -15,9 +15,7 @@ from __future__ import annotations
 import argparse
 import copy
 import datetime
-import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -28,17 +26,18 @@ import torch
 from common import (
     RESULTS,
     ROOT,
-    SOURCE,
     Record,
     alone,
     append_line,
     as_line,
+    circumstances,
     figures,
     first_by_seed,
     method_version,
     origin,
     parse_seeds,
     read_lines,
+    run_script,
     setting,
     spread,
     table,
@@ -47,13 +46,10 @@ from matplotlib.figure import Figure
 
 from selfsort import AutoencoderClusterer
 from selfsort.datasets import load_dataset
-from selfsort.estimators.resources import resolve_device
 from selfsort.recipes import get_recipe
 from selfsort.runs.bottlenecks import COMPARED
 from selfsort.runs.callbacks import Callback
-from selfsort.runs.training import machine, versions
 from selfsort.scores import score
-from selfsort.training import has_fast_bfloat16
 
 LINES = RESULTS / "likelihood.jsonl"
 ALSO = ("recipes", "estimators/clusterer", "estimators/generative")
@@ -154,32 +150,20 @@ def log_z_deviation(bottleneck: Any) -> float | None:
 
 def run_here(recipe: str, binarisation: str, seed: int, budget: float) -> Record:
     """Run once in this process, which was started for that."""
-    device = resolve_device("auto")
     return {
         "row": f"{recipe}, {binarisation}",
         "seed": seed,
         "budget": budget,
         "version": method_version(ALSO),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "versions": versions(),
-        "device": device.type,
-        "precision": "bfloat16" if has_fast_bfloat16(device) else "float32",
-        "threads": torch.get_num_threads(),
+        **circumstances(),
         **learned(recipe, binarisation, seed, budget),
     }
 
 
 def run_apart(recipe: str, binarisation: str, seed: int, budget: float) -> Record | None:
     """Run once in a process of its own, on all cores; None where that failed."""
-    command = [sys.executable, __file__, "--run", recipe, binarisation, str(seed)]
-    command += ["--budget", str(budget)]
-    threads = str(os.cpu_count())
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(SOURCE.parent)}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
-    )
-    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+    arguments = ["--run", recipe, binarisation, str(seed), "--budget", str(budget)]
+    return run_script(Path(__file__), arguments, os.cpu_count() or 1)
 
 
 # ---- the page -------------------------------------------------------------------------------
