@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -382,3 +383,31 @@ def test_where_all_codes_are_one_others_are_not_infinitely_far():
     codes[0] = 1e-6
     reader.fit(codes, seed=0)
     assert torch.isfinite(torch.softmax(reader(torch.ones(1, 32)), 1)).all()
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, "half", math.nan])
+@pytest.mark.parametrize(
+    ("name", "owner", "parameter"),
+    [("vade", "MixturePrior", "warm_up"), ("vq", "VectorQuantised", "decay")],
+)
+def test_shares_out_of_range(name, owner, parameter, value):
+    with pytest.raises(InputError) as error:
+        make_bottleneck(name, 3, {parameter: value})
+    assert str(error.value) == (
+        f"The '{parameter}' parameter of {owner} must be a number in the range [0, 1). "
+        f"Got {value!r} instead."
+    )
+
+
+@pytest.mark.parametrize("name", ["gumbel", "leave-one-out", "vq", "vade", "m2", "dvae"])
+@pytest.mark.parametrize("value", ["many", -1, None, math.inf])
+def test_a_wrong_value_of_any_parameter_is_one_line(name, value):
+    bottleneck = make_bottleneck(name, 3)
+    for parameter in inspect.signature(type(bottleneck)).parameters:
+        if parameter in {"n_classes", "straight_through"}:
+            continue
+        if (parameter, value) in {("categories", None)}:
+            continue
+        with pytest.raises(InputError) as error:
+            make_bottleneck(name, 3, {parameter: value})
+        assert "\n" not in str(error.value)

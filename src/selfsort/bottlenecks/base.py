@@ -235,6 +235,16 @@ def check_positive(owner: str, **values: float) -> None:
             )
 
 
+def check_shares(owner: str, **values: float) -> None:
+    """Raise where a parameter is not in [0, 1)."""
+    for name, value in values.items():
+        if not isinstance(value, Real) or not 0 <= value < 1:
+            raise InputError(
+                f"The '{name}' parameter of {owner} must be a number in the range [0, 1). "
+                f"Got {value!r} instead."
+            )
+
+
 def check_counts(owner: str, least: int = 1, **values: int) -> None:
     """Raise where a parameter is not a whole number of at least `least`."""
     for name, value in values.items():

@@ -6,9 +6,8 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
-from selfsort.bottlenecks.base import Variational, check_counts
+from selfsort.bottlenecks.base import Variational, check_counts, check_shares
 from selfsort.bottlenecks.normal import Normal, draw_normal, log_normal, normal_of
-from selfsort.errors import InputError
 
 N_REMEMBERED = 5000
 """So many codes are enough to find the components among them."""
@@ -52,11 +51,7 @@ class MixturePrior(Variational):
 
     def __init__(self, n_classes: int, width: int = 10, warm_up: float = 0.4) -> None:
         check_counts("MixturePrior", width=width)
-        if not 0 <= warm_up < 1:
-            raise InputError(
-                "The 'warm_up' parameter of MixturePrior must be a number in the range [0, 1). "
-                f"Got {warm_up!r} instead."
-            )
+        check_shares("MixturePrior", warm_up=warm_up)
         super().__init__(n_classes, 2 * width, width)
         self.warm_up = warm_up
         self.means = nn.Parameter(torch.randn(n_classes, width))

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsort.bottlenecks.base import check_counts, check_positive
+from selfsort.bottlenecks.base import check_counts, check_positive, check_shares
 from selfsort.bottlenecks.categorical import Categorical
-from selfsort.errors import InputError
 
 LEAST_USE = 0.05
 """Of a vector's fair share: vectors used less are moved to where images are."""
@@ -71,11 +70,7 @@ class VectorQuantised(Categorical):
         super().__init__(n_classes, groups, categories, width)
         check_counts("VectorQuantised", width=width)
         check_positive("VectorQuantised", commitment=commitment)
-        if not 0 <= decay < 1:
-            raise InputError(
-                "The 'decay' parameter of VectorQuantised must be a number in the range [0, 1). "
-                f"Got {decay!r} instead."
-            )
+        check_shares("VectorQuantised", decay=decay)
         self.width, self.decay, self.commitment = width, decay, commitment
         shape = (groups, self.categories, width)
         self.register_buffer("vectors", torch.randn(shape))
