@@ -54,7 +54,7 @@ RESULT = {
     "extra": {"n_fine": 100},
 }
 PICTURES = [
-    *("reconstructions", "epochs", "prototypes", "confusion", "coverage"),
+    *("reconstructions", "epochs", "prototypes", "samples", "confusion", "coverage"),
     *("choice", "outliers", "curves", "tradeoff"),
 ]
 NO_SCORES = {"accuracy": None, "nmi": None, "ari": None, "ece": None, "classes_in_use": 0}
@@ -147,6 +147,7 @@ def test_headings_and_tables_are_named(run):
     assert page.text("h2") == [
         "Figures",
         "What each class looks like",
+        "New images of each class",
         "Images and their reconstructions",
         "Which classes are mixed up",
         "What doubt tells",

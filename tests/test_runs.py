@@ -42,7 +42,7 @@ ALWAYS = {
     "epochs.png",
     "curves.png",
 }
-WITH_CLASSES = ALWAYS | {"prototypes.png", "outliers.png"}
+WITH_CLASSES = ALWAYS | {"prototypes.png", "samples.png", "outliers.png"}
 SCORED = {"confusion.png", "coverage.png"}
 KEYS = {
     "recipe",

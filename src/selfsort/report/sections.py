@@ -12,6 +12,13 @@ SECTIONS = (
         "One picture for each class: the decoder's prototype of it.",
     ),
     (
+        "samples",
+        "New images of each class",
+        "Made up by the decoder, a row each class: a code of the class, each time with another "
+        "style.",
+        "A row of made-up images for each class.",
+    ),
+    (
         "reconstructions",
         "Images and their reconstructions",
         "Above: ten images. Below: what the network rebuilds from class and style.",

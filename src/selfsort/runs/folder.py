@@ -17,6 +17,7 @@ FILES = (
     "reconstructions.png",
     "epochs.png",
     "prototypes.png",
+    "samples.png",
     "confusion.png",
     "coverage.png",
     "choice.png",

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 
 from selfsort import pictures, scores
+from selfsort.errors import InputError
 from selfsort.runs.callbacks import Watch
 from selfsort.runs.data import as_given, keys_of
 from selfsort.runs.evaluating import Scored, class_names
 
 N_SHEET = 96
 """Images on the contact sheet of each class."""
+
+N_SAMPLED, MOST_SAMPLED = 10, 30
+"""New images of a class, and the most classes that are shown so."""
 
 N_UNUSUAL = 40
 """Most of the most unusual images that are shown, where there are four times as many in all."""
@@ -61,16 +65,34 @@ def _unit_pixels(estimator: Any, inputs: np.ndarray) -> np.ndarray:
     return np.clip((inputs.astype(np.float32) - low) / (high - low), 0, 1)
 
 
+def _decoded_pixels(estimator: Any, images: np.ndarray) -> np.ndarray:
+    """Return images in the fit's layout and units as pixels in [0, 1]."""
+    return _unit_pixels(estimator, estimator._check_inputs(images, reset=False))
+
+
+def _save_samples(path: Path, estimator: Any, names: list[str]) -> None:
+    """Draw new images, a row each class; none of a class that its prior hardly ever gives."""
+    labels = getattr(estimator, "classes_", np.arange(len(names)))
+    rows = []
+    for name, label in list(zip(names, labels, strict=True))[:MOST_SAMPLED]:
+        try:
+            images = estimator.sample(N_SAMPLED, label=label, random_state=0)
+        except InputError:
+            continue
+        rows.append((name, _decoded_pixels(estimator, images)))
+    if rows:
+        pictures.save_comparison_strip(path, rows)
+
+
 def _save_class_pictures(folder: Path, estimator: Any, train: Scored) -> None:
     assert train.classes is not None and train.confidence is not None  # noqa: S101
     n_classes = len(estimator.style_means_)
     names = class_names(estimator)
     counts = np.bincount(train.classes, minlength=n_classes).tolist()
-    eye = np.eye(n_classes, dtype=np.float32)
-    decoded = _unit_pixels(
-        estimator, estimator._check_inputs(estimator.inverse_transform(eye), reset=False)
+    pictures.save_prototypes(
+        folder / "prototypes.png", _decoded_pixels(estimator, estimator.prototypes_), names, counts
     )
-    pictures.save_prototypes(folder / "prototypes.png", decoded, names, counts)
+    _save_samples(folder / "samples.png", estimator, names)
     if hasattr(estimator, "classes_"):
         return
     for k in range(n_classes):
