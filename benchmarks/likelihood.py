@@ -183,28 +183,30 @@ def groups_of(records: list[Record]) -> list[tuple[str, list[Record]]]:
     return groups
 
 
+def cells(recipe: str, runs: list[Record]) -> list[str]:
+    """Return a line of the table."""
+    return [
+        f"`{recipe}`",
+        runs[0]["row"].partition(", ")[2],
+        ", ".join(str(run["seed"]) for run in runs),
+        spread(figures(runs, "log_likelihood"), 2, -1),
+        spread(figures(runs, "bound"), 2, -1),
+        spread(figures(runs, "accuracy"), 2, 100),
+        spread(figures(runs, "mse"), 4),
+        spread(figures(runs, "log_z_deviation"), 3),
+        f"{np.mean([run['epochs'] for run in runs]):.0f}",
+        f"{np.mean([run['seconds'] for run in runs]):.0f}",
+        f"{runs[0]['weights']:,}",
+        setting(runs[0]),
+        PAPERS.get(recipe, "–"),
+    ]
+
+
 def page(records: list[Record]) -> str:
     """Return the page."""
     groups = groups_of(records)
     runs = [run for _, group in groups for run in group]
-    rows = [
-        [
-            f"`{recipe}`",
-            group[0]["row"].partition(", ")[2],
-            ", ".join(str(run["seed"]) for run in group),
-            spread(figures(group, "log_likelihood"), 2, -1),
-            spread(figures(group, "bound"), 2, -1),
-            spread(figures(group, "accuracy"), 2, 100),
-            spread(figures(group, "mse"), 4),
-            spread(figures(group, "log_z_deviation"), 3),
-            f"{np.mean([run['epochs'] for run in group]):.0f}",
-            f"{np.mean([run['seconds'] for run in group]):.0f}",
-            f"{group[0]['weights']:,}",
-            setting(group[0]),
-            PAPERS.get(recipe, "–"),
-        ]
-        for recipe, group in groups
-    ]
+    rows = [cells(recipe, group) for recipe, group in groups]
     titles = ["recipe", "binarised", "seeds", "negative log-likelihood, nats", "minus the bound"]
     titles += [
         "matched accuracy %",

@@ -239,3 +239,20 @@ def test_samples_are_recognised_by_the_label_that_their_class_stands_for():
     perfect = Perfect(images, labels)
     assert comparing._recognised(perfect, judge, shown, 0) == pytest.approx(0.9)
     assert comparing._recognised(perfect, None, shown, 0) is None
+
+
+def test_the_noise_is_deviation_over_mean(compared, monkeypatch):
+    """For gradients that are known, the share is the one that numpy finds."""
+    estimator = selfsort.load(compared / "out" / "vq")
+    X = np.load(compared / "small.npz")["x_test"]
+    shape = tuple(estimator.model_.network.head.weight.shape)
+    made = 1 + np.random.default_rng(0).normal(size=(comparing.N_GRADIENTS, *shape))
+    given = iter(torch.from_numpy(made).float())
+    monkeypatch.setattr(
+        comparing,
+        "terms_of",
+        lambda fit, *rest: {"nll": (fit.model.network.head.weight * next(given)).sum()},
+    )
+    flat = made.reshape(len(made), -1)
+    expected = np.sqrt(flat.var(0, ddof=1).sum()) / np.linalg.norm(flat.mean(0))
+    assert comparing.gradient_noise(estimator, X, seed=0) == pytest.approx(expected, rel=1e-4)

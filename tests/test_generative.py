@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 from sklearn.datasets import load_digits
 
 from selfsort import AutoencoderClassifier, AutoencoderClusterer, InputError, load
+from selfsort.bottlenecks import BOTTLENECKS, Variational
 from selfsort.estimators.classes import covariance_factor
 from selfsort.training import Data, Feed
 
@@ -26,6 +27,7 @@ BOUND = {
     "transform_strength": 0.0,
     **QUICK,
 }
+PRIORS = sorted(name for name, kind in BOTTLENECKS.items() if issubclass(kind, Variational))
 ignore_collapse = pytest.mark.filterwarnings("ignore::selfsort.errors.ClassCollapseWarning")
 pytestmark = ignore_collapse
 
@@ -259,7 +261,7 @@ def test_as_many_images_at_both_ends(taught):
         (
             {"bottleneck": "softmax", "bottleneck_parameters": None},
             "The bottleneck 'softmax' has no prior for divergence_weight=1: give 0, or one with a "
-            "prior: dvae, gumbel, leave-one-out, m2, vade, vq.",
+            f"prior: {', '.join(PRIORS)}.",
         ),
         (
             {"information_weight": 1.0},

@@ -596,3 +596,18 @@ def test_the_model_tells_the_bottleneck_what_is_known():
     assert combined[1].item() == pytest.approx((share * values[1]).sum().item(), rel=1e-4)
     # What the head says of the class is what the cross-entropy sees, not what it was told.
     assert torch.equal(outputs.class_logits, outputs.logits[:, :K])
+
+
+def test_the_divergence_counts_nothing_at_the_start_and_all_at_the_end():
+    """A step without it and a step with it, on the same images and noise."""
+    moved = {}
+    for terms in ({"mse": 1.0}, {"mse": 1.0, "divergence": 1.0}):
+        for progress in (0.0, 1.0):
+            torch.manual_seed(0)
+            fit = make_fit(terms)
+            fit.model.bottleneck = Gumbel(K, start=1.0, end=1.0)
+            optimizer = torch.optim.SGD(fit.model.parameters(), lr=0.1)
+            loop.train_step(fit, Feed(tiny_data()), torch.arange(20), optimizer, progress)
+            moved[len(terms), progress] = state_of(fit.model)
+    assert same(moved[1, 0.0], moved[2, 0.0])
+    assert not same(moved[1, 1.0], moved[2, 1.0])

@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from selfsort.bottlenecks.base import ClassReader, Variational, check_counts, gumbel_noise
 
@@ -59,11 +58,6 @@ class Categorical(Variational):
         largest = grouped.argmax(-1, keepdim=True)
         return torch.zeros_like(grouped).scatter_(-1, largest, 1.0).flatten(-2)
 
-    def drawn(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return one category of each group, drawn from the posterior, ``(n, groups)``."""
-        log_q = self.log_probabilities(logits)
-        return (log_q + gumbel_noise(log_q, generator)).argmax(-1)
-
     def divergence(
         self, logits: Tensor, code: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -71,8 +65,7 @@ class Categorical(Variational):
         return (log_q.exp() * (log_q + math.log(self.categories))).sum((1, 2))
 
     def draw(self, logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        drawn = self.drawn(logits, generator)
-        return F.one_hot(drawn, self.categories).to(logits.dtype).flatten(-2)
+        return self.one_hot(logits + gumbel_noise(logits, generator))
 
     def log_ratio(self, logits: Tensor, code: Tensor) -> Tensor:
         log_q = (self.grouped(code) * self.log_probabilities(logits)).sum((1, 2))

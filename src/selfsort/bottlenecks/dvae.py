@@ -14,6 +14,8 @@ from selfsort.bottlenecks.normal import draw_normal, log_normal, normal_divergen
 from selfsort.errors import InputError, unknown_name
 
 SMOOTHINGS = ("spike-and-exponential", "gumbolt")
+PRIOR_SWEEPS = 500
+"""Updates of all units between the persistent chains and a draw from the prior."""
 
 
 class DiscreteVariational(Variational):
@@ -251,10 +253,6 @@ class DiscreteVariational(Variational):
 
     def settle(self, generator: torch.Generator | None = None) -> None:
         self.machine.measure(generator)
-
-
-PRIOR_SWEEPS = 500
-"""Updates of all units between the persistent chains and a draw from the prior."""
 
 
 def _between(n_inputs: int, hidden: int, n_outputs: int) -> nn.Sequential:

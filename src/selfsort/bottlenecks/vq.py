@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsort.bottlenecks.base import check_counts, check_positive, check_shares
+from selfsort.bottlenecks.base import (
+    check_counts,
+    check_positive,
+    check_shares,
+    gumbel_noise,
+)
 from selfsort.bottlenecks.categorical import Categorical
 
 LEAST_USE = 0.05
@@ -144,7 +149,8 @@ class VectorQuantised(Categorical):
         return self.groups * math.log(self.categories) + self.commitment * distance
 
     def draw(self, logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return self.looked_up(self.drawn(logits, generator))
+        log_q = self.log_probabilities(logits)
+        return self.looked_up((log_q + gumbel_noise(log_q, generator)).argmax(-1))
 
     def log_ratio(self, logits: Tensor, code: Tensor) -> Tensor:
         index = self.distances(code).argmin(-1, keepdim=True)

@@ -16,13 +16,13 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.callback import CallbackContext, CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from selfsort import training
 from selfsort.augment import Transform, make_transform
 from selfsort.bottlenecks import Bottleneck, make_bottleneck
 from selfsort.errors import InputError
-from selfsort.estimators.inputs import InputMixin, shape_of, written
+from selfsort.estimators.inputs import InputMixin
 from selfsort.estimators.outputs import (
     Part,
     error_part,
@@ -324,21 +324,6 @@ class BaseAutoencoder(
             batches = torch.from_numpy(latent).to(self.device_).split(training.EVALUATION_BATCH)
             parts = [self.model_.network.decode(batch) for batch in batches]
         return self._to_layout(torch.cat(parts).cpu().numpy())
-
-    def _check_latent(self, X: Any) -> np.ndarray:
-        shape = shape_of(X)
-        if len(shape) != 2 or shape[1] not in self._latent_widths():
-            widths = " or ".join(str(width) for width in self._latent_widths())
-            raise InputError(
-                f"X must be of shape (n, {widths}) to be decoded, got {written(shape)}."
-            )
-        try:
-            latent = check_array(X, dtype=np.float32, ensure_all_finite=False)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        if not np.isfinite(latent).all():
-            raise InputError("X has NaN or infinity: give finite latents, as transform does.")
-        return latent
 
     def _latent_widths(self) -> tuple[int, ...]:
         return (self._n_features_out,)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array, validate_data
 
 from selfsort.errors import InputError
 from selfsort.images import as_images
@@ -105,6 +105,25 @@ class InputMixin:
             if not reset and shape_of(X) == self.input_shape_[-2:]:
                 hint = " Give a single image as X[None]."
             raise InputError(f"{error}{hint}") from error
+
+    def _check_latent(self, X: Any) -> np.ndarray:
+        shape = shape_of(X)
+        if len(shape) != 2 or shape[1] not in self._latent_widths():
+            widths = " or ".join(str(width) for width in self._latent_widths())
+            raise InputError(
+                f"X must be of shape (n, {widths}) to be decoded, got {written(shape)}."
+            )
+        try:
+            latent = check_array(X, dtype=np.float32, ensure_all_finite=False)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        if not np.isfinite(latent).all():
+            raise InputError("X has NaN or infinity: give finite latents, as transform does.")
+        return latent
+
+    def _latent_widths(self) -> tuple[int, ...]:
+        """Return the widths that latents may have."""
+        raise NotImplementedError
 
     def _flat_image_shape(self) -> tuple[int, ...] | None:
         """Return the shape that flat rows have as images, channels last; None for vectors."""
