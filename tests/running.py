@@ -46,7 +46,7 @@ def call(*arguments: object) -> Outcome:
 
 def program(*arguments: object, **options: object) -> subprocess.Popen[str]:
     """Start `selfsort` with these arguments in a process of its own."""
-    source = Path(cli.__file__).parents[1]
+    source = Path(cli.__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "selfsort", *map(str, arguments)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}

@@ -18,7 +18,8 @@ from selfsort import cli, runs
 from selfsort.datasets import known_datasets
 from selfsort.recipes import RECIPES
 
-COMMANDS = ("train", "predict", "suggest", "report", "compare", "datasets", "recipes")
+LISTS = ("datasets", "recipes")
+COMMANDS = ("train", "predict", "suggest", "report", "compare", "bottlenecks", *LISTS)
 RECIPE_NAMES = ", ".join(sorted(RECIPES))
 
 
@@ -96,7 +97,7 @@ for arguments in calls:
         cli.main()
 print([name for name in ("torch", "sklearn", "scipy", "matplotlib") if name in sys.modules])
 """
-    source = str(Path(cli.__file__).parents[1])
+    source = str(Path(cli.__file__).parents[2])
     command = [sys.executable, "-c", code, source, *COMMANDS]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -1,0 +1,100 @@
+"""The commands put together, and every error a person can cause in one line."""
+
+from __future__ import annotations
+
+# ruff: noqa: D406, D407, D412 - docstrings here are the text of --help
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from selfsort.cli.training import bottlenecks, compare, train
+from selfsort.cli.using import datasets, predict, recipes, report, suggest
+from selfsort.errors import NotFiniteError, SelfsortError
+from selfsort.version import __version__
+
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""Click's UsageError, which typer carries with it but does not export."""
+
+app = typer.Typer(
+    name="selfsort",
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"selfsort {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def selfsort(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Images that sort themselves: an autoencoder whose bottleneck is the class.
+
+    Examples:
+
+        selfsort train digits
+
+        selfsort train photos/ --classes 5 --size 32
+
+        selfsort predict runs/photos-sort new-photos/ --out classes.csv
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+for _command in (train, predict, suggest, report, compare, bottlenecks, datasets, recipes):
+    app.command()(_command)  # in the order of --help
+
+
+def _fail(message: str, code: int) -> None:
+    """Print one line to standard error and exit."""
+    line = " ".join(str(message).split())
+    print(f"selfsort: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _usage_message(error: Any) -> str:
+    """Return what was wrong with the command line, and the value that was given, if it was one."""
+    message = error.format_message()
+    full_stop = "" if message.endswith((".", "?", "!")) else "."
+    details = getattr(error.__cause__, "errors", None)  # pydantic's, where it read the value
+    given = f" Got '{details()[0]['input']}' instead." if details else ""
+    return f"{message}{full_stop}{given}"
+
+
+def main() -> None:
+    """Run the command line; every error a person can cause is one line."""
+    try:
+        code = app(prog_name="selfsort", standalone_mode=False)
+    except USAGE_ERROR as error:
+        path = error.ctx.command_path if error.ctx else "selfsort"
+        _fail(f"{_usage_message(error)} See '{path} --help'.", 2)
+    except NotFiniteError as error:
+        _fail(str(error), 1)
+    except SelfsortError as error:
+        _fail(str(error), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted.", 130)
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}. Check the path and the free space.", 1)
+    except MemoryError:
+        _fail("There is not enough memory: use fewer images, or a smaller --size.", 1)
+    else:
+        if code == 130:  # what typer makes of a KeyboardInterrupt
+            _fail("interrupted.", 130)
+        sys.exit(code if isinstance(code, int) else 0)

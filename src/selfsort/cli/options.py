@@ -1,0 +1,65 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A named data set (see `selfsort datasets`), a folder of PNG/JPEG, .npy, .npz or idx.",
+    ),
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+
+
+def _check_classes(text: str | None) -> str | None:
+    if text in (None, "auto") or (text.isascii() and text.isdecimal() and int(text) >= 2):
+        return text
+    raise typer.BadParameter(f"give a whole number from 2 on, or auto. Got '{text}' instead.")
+
+
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="K|auto",
+        callback=_check_classes,
+        help="How many classes; auto: as many as are found in the images, without labels.",
+    ),
+]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="none|all|N|FILE.csv",
+        help="Labels to learn from: none, all, N of them spread over the classes, or a CSV file "
+        "with the columns file (or index) and class.",
+    ),
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option("--epochs", metavar="E", min=1, help="Default: what the recipe and data need."),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:1, …")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", metavar="T", min=1, help="Threads on the CPU.")
+]
+SizeOption = Annotated[
+    int | None,
+    typer.Option("--size", metavar="S", min=8, help="Bring every image to S×S pixels."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+
+
+def class_count(classes: str | None) -> int | Literal["auto"] | None:
+    """Return what `--classes` says: a number, "auto", or None where it is not given."""
+    if classes is None or classes == "auto":
+        return None if classes is None else "auto"
+    return int(classes)

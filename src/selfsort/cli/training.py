@@ -1,0 +1,194 @@
+"""`selfsort train`, `compare` and `bottlenecks`."""
+
+from __future__ import annotations
+
+# ruff: noqa: D406, D407, D412 - docstrings here are the text of --help
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from selfsort.cli.options import (
+    ClassesOption,
+    DataArgument,
+    DeviceOption,
+    EpochsOption,
+    ForceOption,
+    LabelsOption,
+    SizeOption,
+    ThreadsOption,
+    class_count,
+)
+from selfsort.errors import InputError
+
+# torch, scikit-learn and the rest are imported inside the commands: help must not wait for them.
+
+
+def train(
+    data: DataArgument,
+    classes: ClassesOption = None,
+    labels: LabelsOption = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="R", help="How to train: see `selfsort recipes`."),
+    ] = None,
+    epochs: EpochsOption = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", metavar="S", min=0, max=2**32 - 1, help="Start of all random numbers."
+        ),
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Default: runs/DATA-RECIPE.")
+    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    size: SizeOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Learn the classes of images, and write a run folder with a report.
+
+    Without labels the default recipe is `sort`, with labels it is `teach`. Ctrl-C ends the
+    training with what was learned so far.
+
+    Examples:
+
+        selfsort train mnist
+
+        selfsort train mnist --labels 100 --seed 1
+
+        selfsort train photos/ --labels all --size 32 --out runs/photos
+
+        selfsort train photos/ --classes auto
+
+        selfsort train mnist --recipe question
+    """
+    from selfsort.runs import Request
+    from selfsort.runs import train as train_run
+
+    request = Request(
+        data=data,
+        recipe=recipe,
+        n_classes=class_count(classes),
+        labels=labels,
+        epochs=epochs,
+        seed=seed,
+        out=out,
+        device=device,
+        threads=threads,
+        size=size,
+        force=force,
+    )
+    folder = train_run(request)
+    print(f"Report: {folder / 'report.html'}")
+    if _was_interrupted(folder):
+        sys.exit(130)
+
+
+def _was_interrupted(folder: Path) -> bool:
+    import json
+
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return bool(result["interrupted"])
+
+
+def compare(
+    data: DataArgument,
+    recipes: Annotated[
+        str, typer.Option("--recipes", metavar="R,R,…", help="Names, separated by commas.")
+    ],
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", min=1, help="Runs a recipe: seeds 0 to N - 1.")
+    ] = 3,
+    labels: LabelsOption = None,
+    epochs: EpochsOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Default: runs/compare-DATA.")
+    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    size: SizeOption = None,
+) -> None:
+    """Run several recipes with several seeds; write the table as CSV and Markdown.
+
+    Runs that are complete in the folder are not repeated.
+
+    Example:
+
+        selfsort compare mnist --recipes question,joint,sort --seeds 3
+    """
+    from selfsort.runs import Comparison, Request
+    from selfsort.runs import compare as compare_runs
+
+    folder = out or Path("runs") / f"compare-{Path(data).stem}"
+    request = Request(
+        data=data, labels=labels, epochs=epochs, device=device, threads=threads, size=size
+    )
+    names = [name.strip() for name in recipes.split(",") if name.strip()]
+    if not names:
+        raise InputError("--recipes names no recipe: give names separated by commas, such as sort.")
+    compare_runs(Comparison(request, names, seeds, folder))
+    print((folder / "comparison.md").read_text(encoding="utf-8"))
+    print(f"Tables: {folder / 'comparison.csv'}, {folder / 'comparison.md'}")
+
+
+def bottlenecks(
+    data: DataArgument,
+    recipes: Annotated[
+        str | None,
+        typer.Option("--recipes", metavar="R,R,…", help="Default: one for each bottleneck."),
+    ] = None,
+    own: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="FILE.py:CLASS",
+            help="A bottleneck of your own, checked first; may be repeated. The file is run.",
+        ),
+    ] = None,
+    epochs: EpochsOption = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, max=2**32 - 1)] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Default: runs/bottlenecks-DATA.")
+    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    size: SizeOption = None,
+    classes: ClassesOption = None,
+) -> None:
+    """Compare bottlenecks with the same encoder and decoder, on black and white images.
+
+    Writes a page with accuracy without labels and with 100, likelihood, reconstructions,
+    prototypes and samples, which a classifier that learns from all labels judges. Runs that are
+    complete in the folder are not repeated.
+
+    Examples:
+
+        selfsort bottlenecks digits
+
+        selfsort bottlenecks mnist --recipes dvae,gumbolt,vq --epochs 50
+
+        selfsort bottlenecks digits --with mine.py:MyBottleneck
+    """
+    from selfsort.runs import BottleneckComparison, Request, compare_bottlenecks
+    from selfsort.runs.bottlenecks import COMPARED
+
+    folder = out or Path("runs") / f"bottlenecks-{Path(data).stem}"
+    count = class_count(classes)
+    if count == "auto":
+        raise InputError("--classes auto does not go with these recipes: give a number.")
+    request = Request(
+        data=data,
+        n_classes=count,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        threads=threads,
+        size=size,
+    )
+    names = [name.strip() for name in (recipes or "").split(",") if name.strip()]
+    compare_bottlenecks(BottleneckComparison(request, names or COMPARED, own or [], folder))
+    print((folder / "bottlenecks.md").read_text(encoding="utf-8"))
+    print(f"Page: {folder / 'bottlenecks.html'}")
