@@ -13,7 +13,7 @@ from scipy.stats import gumbel_r, kstest, multivariate_normal
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
-from selfsort.bottlenecks import BOTTLENECKS, checks, make_bottleneck
+from selfsort.bottlenecks import BOTTLENECKS, Variational, checks, make_bottleneck
 from selfsort.bottlenecks.base import ClassReader, gumbel_noise
 from selfsort.bottlenecks.gumbel import Gumbel
 from selfsort.bottlenecks.softmax import RectifiedSoftmax, Softmax
@@ -67,8 +67,9 @@ def test_the_gradient_flows_and_moving_all_logits_of_a_row_changes_nothing(name,
         values = bottleneck.combine(logits, code, values.view(len(logits), -1))
     values.sum().backward()
     reached = logits.grad.abs().sum(1) > 1e-3
-    # Draws of the same class have nothing to tell from each other.
-    assert reached.all() or (len(code) > len(logits) and reached.float().mean() > 0.8)
+    # Draws of the same class have nothing to tell from each other, and cold ones hardly move.
+    drawn = training and isinstance(bottleneck, Variational)
+    assert reached.float().mean() > (0.5 if drawn else 0.999)
     np.testing.assert_allclose(logits.grad.sum(1).numpy(), 0, atol=1e-5)
 
 
