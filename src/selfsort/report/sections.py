@@ -14,8 +14,8 @@ SECTIONS = (
     (
         "samples",
         "New images of each class",
-        "Made up by the decoder, a row each class: a code of the class, each time with another "
-        "style.",
+        "Made up by the decoder, a row each class: codes of the class, with styles such as its "
+        "images have.",
         "A row of made-up images for each class.",
     ),
     (
