@@ -16,7 +16,9 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 accuracy = importlib.import_module("accuracy")
 accuracy_pages = importlib.import_module("accuracy_pages")
 accuracy_rows = importlib.import_module("accuracy_rows")
+bottlenecks = importlib.import_module("bottlenecks")
 common = importlib.import_module("common")
+gradients = importlib.import_module("gradients")
 likelihood = importlib.import_module("likelihood")
 
 GOAL = (
@@ -357,3 +359,54 @@ def test_images_are_binarised_once_by_their_brightness() -> None:
     assert set(np.unique(found)) == {0, 255}
     assert np.array_equal(found, likelihood.binarised(grey))
     assert (found == 255).mean() == pytest.approx(64 / 255, abs=0.01)
+
+
+# Bottlenecks side by side
+
+
+def comparison(seed: int, accuracy: float, bound: float | None) -> dict[str, Any]:
+    """Return the record of a comparison of two bottlenecks."""
+    figures = dict.fromkeys(bottlenecks.COLUMNS, 0.5) | {"accuracy": accuracy, "bound": bound}
+    lines = [{**figures, "recipe": "vq"}, {**figures, "recipe": "mine", "bound": None}]
+    return {**line(seed), "row": "compared", "lines": lines}
+
+
+def test_the_page_of_bottlenecks_gives_mean_and_range_over_the_seeds() -> None:
+    few = {**line(), "row": "m2-labels, sampled", "accuracy": 0.9, "train_seconds": 77.0}
+    records = [comparison(0, 0.5, -90.0), comparison(1, 0.6, -92.0), few]
+    text = bottlenecks.page(records)
+    assert "Mean (lowest to highest) of 2 seeds" in text
+    [vq] = [row for row in text.splitlines() if row.startswith("| `vq`")]
+    assert "| 55.00 (50.00 to 60.00) |" in vq
+    assert "| -91.00 (-92.00 to -90.00) |" in vq
+    [mine] = [row for row in text.splitlines() if row.startswith("| `mine`")]
+    assert "| – |" in mine
+    assert "| `m2-labels`, sampled | 1 | 90.00 (90.00 to 90.00) | 77 (77 to 77) |" in text
+    assert "marginal |" not in text
+
+
+def test_there_is_a_page_before_the_first_run() -> None:
+    assert "no run yet" in bottlenecks.page([])
+
+
+# Bias and variance of gradients
+
+
+def test_bias_and_noise_of_known_gradients() -> None:
+    draws = np.random.default_rng(0).normal([3.0, 4.0], [0.3, 0.4], (10_000, 2))
+    exact = gradients.torch.tensor([3.0, 4.0])
+    found = gradients.compared(gradients.torch.tensor(draws), exact)
+    assert found.noise == pytest.approx(0.1, rel=0.03)
+    assert found.chance == pytest.approx(0.001, rel=0.03)
+    assert found.bias < 0.003
+    assert found.largest < 4
+    shifted = gradients.compared(gradients.torch.tensor(draws + np.array([0, 0.05])), exact)
+    assert shifted.bias == pytest.approx(0.01, abs=0.003)
+    assert shifted.largest == pytest.approx(0.05 / 0.004, rel=0.3)
+
+
+def test_unbiased_gradients_are_told_from_biased_ones() -> None:
+    assert gradients.categorical("leave-one-out", {"draws": 2}, 0).largest < 4
+    assert gradients.binary({}, 0).largest < 4
+    assert gradients.categorical("gumbel", {}, 0).largest > 6
+    assert gradients.categorical("straight-through", {}, 0).bias > 0.05

@@ -82,7 +82,7 @@ def test_each_bottleneck_has_a_line_a_run_and_pictures(compared):
         assert 0 < line["reconstruction_mse"] < 1
         assert 0 <= line["samples_recognised"] <= 1
     page = (compared / "out" / "bottlenecks.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
     assert "categorical-score" in page
     table = (compared / "out" / "bottlenecks.md").read_text(encoding="utf-8")
     assert table.count("\n| ") == 4  # titles and three lines

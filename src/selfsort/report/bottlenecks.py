@@ -28,6 +28,13 @@ STRIPS = (
         "What the decoder makes of codes drawn from the prior.",
         "A row of samples for each bottleneck.",
     ),
+    (
+        "interpolations",
+        "From one image to another",
+        "Left: the reconstruction of the first image; right: that of the last one. Between them "
+        "the code is mixed in equal steps, and decoded.",
+        "A row of interpolations for each bottleneck.",
+    ),
 )
 MEANINGS = (
     (
@@ -68,7 +75,7 @@ def write_bottlenecks(
     Parameters
     ----------
     folder : Path
-        With ``images.png``, ``prototypes.png`` and ``samples.png``.
+        With the pictures of `STRIPS`, such as ``images.png``.
     title, made, command : str
         Heading; date, machine and versions; how to make it again.
     columns : sequence of str

@@ -208,6 +208,8 @@ def _measured(
     _add(rows, "images", name, estimator.reconstruct(X[:N_SHOWN]))
     _add(rows, "prototypes", name, estimator.prototypes_[:N_SHOWN])
     _add(rows, "samples", name, estimator.sample(N_SHOWN, random_state=request.seed))
+    between = estimator.interpolate(X[:1], X[-1:], n_steps=N_SHOWN)[0]
+    _add(rows, "interpolations", name, between)
     words = ", ".join(f"{key} {_written(value)}" for key, value in list(line.items())[1:])
     console.print(f"{name}: {words}", highlight=False, soft_wrap=True)
     return line
