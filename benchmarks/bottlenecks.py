@@ -86,7 +86,7 @@ def labelled(classes: str, seed: int) -> Record:
     given[chosen] = labels[chosen]
     parameters = {**get_recipe("m2-labels").parameters, "epochs": EPOCHS, "random_state": seed}
     classifier = AutoencoderClassifier(**parameters)
-    classifier.set_params(bottleneck_parameters={"classes": classes}, n_threads=1)
+    classifier.set_params(bottleneck_parameters={"classes": classes}, unlabeled=-1, n_threads=1)
     start = time.perf_counter()
     classifier.fit(as_given(data.train), given)
     seconds = time.perf_counter() - start
