@@ -72,8 +72,9 @@ def stages_of(
     train = BaseAutoencoder._train
 
     def watched(self, stage, weights, feed, settings):
-        feeds[stage], sizes[stage] = (self, feed), settings.batch_size
-        return train(self, stage, weights, feed, settings)
+        made = feed()
+        feeds[stage], sizes[stage] = (self, made), settings.batch_size
+        return train(self, stage, weights, lambda: made, settings)
 
     with monkeypatch.context() as patch:
         patch.setattr(BaseAutoencoder, "_train", watched)

@@ -16,6 +16,8 @@ NAMES = {
     "AutoencoderClassifier",
     "AutoencoderClusterer",
     "BOTTLENECKS",
+    "Checkpoint",
+    "DamagedCheckpointWarning",
     "ClassCollapseWarning",
     "DataNotFoundError",
     "InputError",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
 import pytest
 import torch
@@ -27,7 +25,7 @@ def make_sorting(
     calls: list = []
 
     def train(name, weights, feed, settings):
-        calls.append((name, dict(weights), feed, settings))
+        calls.append((name, dict(weights), feed(), settings))
         return name != stop_in
 
     def renew(n_classes):
@@ -47,7 +45,7 @@ def make_sorting(
             **{"epochs": 1, "batch_size": 300, "learning_rate": 0.1, **changes}
         ),
         train=train,
-        stage=lambda name: contextlib.nullcontext(),
+        compute=lambda name, function: function(),
         renew=renew,
         generator=torch.Generator().manual_seed(0),
     )
@@ -75,7 +73,7 @@ def test_the_head_starts_at_the_least_squares_solution():
     features[:, 20:] = 0.0  # features that are never active
     targets = torch.eye(K)[torch.arange(60) % K]
     targets[50:] = 0.0  # images whose votes disagree
-    stage.solve_head(features, targets)
+    stage.start_head(sorting.solved_head(features, targets))
     rows = np.column_stack([features[:50, :20].numpy(), np.ones(50)]).astype(float)
     solution, *_ = np.linalg.lstsq(rows, targets[:50].numpy().astype(float), rcond=None)
     expected = sorting.HEAD_SCALE * rows @ solution
@@ -277,10 +275,10 @@ def test_neighbours_of_images_are_ranked_by_tangent_distance_and_those_of_vector
     features = grouping.pixel_features(stage.data.inputs)
     everyone = grouping.nearest_neighbours(features, sorting.N_CANDIDATES)
     ranked = grouping.rank_by_tangents(stage.data.inputs, everyone)
-    assert stage.pixel_neighbours().tolist() == ranked[:, :5].tolist()
+    assert stage.pixel_neighbours()["neighbours"].tolist() == ranked[:, :5].tolist()
     stage.data = Data(stage.data.inputs.flatten(1).float())
     expected = grouping.nearest_neighbours(grouping.pixel_features(stage.data.inputs), 5)
-    assert stage.pixel_neighbours().tolist() == expected.tolist()
+    assert stage.pixel_neighbours()["neighbours"].tolist() == expected.tolist()
 
 
 def test_all_stages_run_in_order_with_what_they_need():

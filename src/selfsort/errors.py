@@ -26,6 +26,10 @@ class ClassCollapseWarning(UserWarning):
     """Classes fell out of use: fewer are predicted than were asked for."""
 
 
+class DamagedCheckpointWarning(UserWarning):
+    """A checkpoint is not what was written: the one before it is used."""
+
+
 class ApproximateNeighboursWarning(UserWarning):
     """There are so many images that some of their nearest neighbours were not found."""
 

@@ -19,7 +19,6 @@ No stage looks at a label that was not given, and none at test images.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -79,12 +78,21 @@ LABELLED_EPOCH_SHARES = {
 """Where there are labels: somebody made them, which is worth more time."""
 
 
+Arrays = dict[str, Tensor]
+
+
 class Train(Protocol):
     """Train one stage: name, term weights, feed and settings; return whether to go on."""
 
     def __call__(
-        self, name: str, weights: Mapping[str, float], feed: Feed, settings: Settings
+        self, name: str, weights: Mapping[str, float], feed: Callable[[], Feed], settings: Settings
     ) -> bool: ...
+
+
+class Compute(Protocol):
+    """Return what a stage without training works out, now or in a process that was ended."""
+
+    def __call__(self, name: str, function: Callable[[], Arrays]) -> Arrays: ...
 
 
 @dataclass
@@ -109,8 +117,9 @@ class Sorting:
         Class-keeping transforms for the fine clusters and for self-training.
     settings : callable
         Settings of a stage, from its changes to the estimator's own.
-    train, stage : callable
-        Train, and time, one stage.
+    train, compute : callable
+        One stage, which may be finished already: what it needs of the model it must take inside,
+        and what it finds it must return, or leave in the model that it trains.
     renew : callable
         Give the model a fresh class head and decoder for that many classes.
     generator : torch.Generator
@@ -133,7 +142,7 @@ class Sorting:
     strong_transform: Transform | None
     settings: Callable[..., Settings]
     train: Train
-    stage: Callable[[str], AbstractContextManager[object]]
+    compute: Compute
     renew: Callable[[int], None]
     generator: torch.Generator
     information: np.ndarray | None = field(default=None, init=False)
@@ -141,35 +150,49 @@ class Sorting:
 
     def run(self) -> None:
         """Go through all stages; the model's class head then gives the classes."""
-        graphs = [self.pixel_neighbours()]
+        graphs = [self.compute("neighbours", self.pixel_neighbours)["neighbours"]]
         self.learn_fine_clusters(graphs[0])
-        with self.stage("grouping"):
-            codes, features = self.describe()
-            graphs.append(self.neighbours_of(features, N_FEATURE_NEIGHBOURS))
-            groups, certain = self.group(codes, graphs[0])
-            known = self.undoubted(groups, certain, graphs, FIRST_VOTE)
-            targets = self.mended(graphs, self.named(groups) * known[:, None])
-            self.renew(self.n_classes)
-            self.solve_head(features, targets)
-        go_on = self.self_train("first self-training", targets)
+        found = self.compute("grouping", lambda: self.grouped(graphs[0]))
+        graphs.append(found["neighbours"])
+        self.information = found["information"].numpy()
+        self.natural, self.n_classes = found["counts"].tolist()
+        self.renew(self.n_classes)
+        self.start_head(found["head"])
+        go_on = self.self_train("first self-training", found["targets"])
         for which in ("second", "third"):
             if not go_on or f"{which} self-training" not in self.epochs:
                 return
-            with self.stage(f"{which} neighbours"):
-                targets = self.renewed(graphs)
-            go_on = self.self_train(f"{which} self-training", targets)
+            found = self.compute(f"{which} neighbours", lambda: self.renewed(graphs))
+            graphs.append(found["neighbours"])
+            go_on = self.self_train(f"{which} self-training", found["targets"])
 
-    def renewed(self, graphs: list[Tensor]) -> Tensor:
-        """Return targets from the classes learned so far, and add the features' neighbours."""
+    def grouped(self, by_pixels: Tensor) -> Arrays:
+        """Return classes to begin with: targets, a head that gives them, and what they are of."""
         codes, features = self.describe()
-        graphs.append(self.neighbours_of(features, N_FEATURE_NEIGHBOURS))
+        graphs = [by_pixels, self.neighbours_of(features, N_FEATURE_NEIGHBOURS)]
+        groups, certain = self.group(codes, by_pixels)
+        known = self.undoubted(groups, certain, graphs, FIRST_VOTE)
+        targets = self.mended(graphs, self.named(groups) * known[:, None])
+        return {
+            "neighbours": graphs[1],
+            "information": torch.from_numpy(self.information),
+            "counts": torch.tensor([self.natural, self.n_classes]),
+            "targets": targets,
+            "head": solved_head(features, targets),
+        }
+
+    def renewed(self, graphs: Sequence[Tensor]) -> Arrays:
+        """Return targets from the classes learned so far, and the features' neighbours."""
+        codes, features = self.describe()
+        graphs = [*graphs, self.neighbours_of(features, N_FEATURE_NEIGHBOURS)]
         classes = codes.argmax(1).cpu()
         everything = torch.ones(len(classes), dtype=torch.bool)
         # Older features were learned from worse classes: their neighbours help to spread, but
         # have no vote.
         voters = [graphs[0], graphs[-1]]
         known = self.undoubted(classes, everything, voters, SECOND_VOTE)
-        return self.mended(graphs, torch.eye(self.n_classes)[classes] * known[:, None])
+        targets = self.mended(graphs, torch.eye(self.n_classes)[classes] * known[:, None])
+        return {"neighbours": graphs[-1], "targets": targets}
 
     def n_neighbours(self, wanted: int) -> int:
         """Return how many neighbours to use, fewer where there are few images a class."""
@@ -180,33 +203,26 @@ class Sorting:
         """Return nearest neighbours by the cosine, the nearest first."""
         return grouping.nearest_neighbours(rows, self.n_neighbours(wanted)).cpu()
 
-    def pixel_neighbours(self) -> Tensor:
+    def pixel_neighbours(self) -> Arrays:
         """Return the neighbours by pixels, ``(n, k)``; of images, by tangent distance."""
-        with self.stage("neighbours"):
-            features = grouping.pixel_features(self.data.inputs)
-            if self.data.inputs.ndim == 2:
-                return self.neighbours_of(features, N_PIXEL_NEIGHBOURS)
-            n_candidates = min(N_CANDIDATES, len(self.data) - 1)
-            candidates = grouping.nearest_neighbours(features, n_candidates)
-            ranked = grouping.rank_by_tangents(self.data.inputs, candidates)
-            return ranked[:, : self.n_neighbours(N_PIXEL_NEIGHBOURS)].cpu()
+        features = grouping.pixel_features(self.data.inputs)
+        if self.data.inputs.ndim == 2:
+            return {"neighbours": self.neighbours_of(features, N_PIXEL_NEIGHBOURS)}
+        n_candidates = min(N_CANDIDATES, len(self.data) - 1)
+        candidates = grouping.nearest_neighbours(features, n_candidates)
+        ranked = grouping.rank_by_tangents(self.data.inputs, candidates)
+        return {"neighbours": ranked[:, : self.n_neighbours(N_PIXEL_NEIGHBOURS)].cpu()}
 
-    def solve_head(self, features: Tensor, targets: Tensor) -> None:
-        """Start the class head at the least-squares solution for the targets.
+    def start_head(self, solution: Tensor) -> None:
+        """Start the class head at what `solved_head` gave.
 
         Training goes on from there; if it is stopped before, the classes are there already.
         """
         head = self.model.network.head
         assert isinstance(head, nn.Linear)  # noqa: S101
-        known = targets.sum(1) > 0
-        rows = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)[known].double()
-        gram = rows.T @ rows
-        # A millionth of the mean diagonal keeps features that are always zero solvable.
-        ridge = gram.diagonal().mean() * 1e-6 * torch.eye(len(gram)).to(gram)
-        solution = torch.linalg.solve(gram + ridge, rows.T @ targets[known].double())
         with torch.no_grad():
-            head.weight.copy_(HEAD_SCALE * solution[:-1].T)
-            head.bias.copy_(HEAD_SCALE * solution[-1])
+            head.weight.copy_(solution[:-1].T)
+            head.bias.copy_(solution[-1])
 
     def learn_fine_clusters(self, neighbours: Tensor) -> None:
         """Learn fine clusters that keep the information between pixel neighbours."""
@@ -216,9 +232,9 @@ class Sorting:
         heads = Heads(old.in_features, N_HEADS, max(n_fine, self.n_classes))
         self.model.network.head = heads.to(self.data.inputs.device)
         self.model.network.sharpen_head(self.generator)
-        feed = Feed(self.data, self.transform, neighbours)
         settings = self.settings(epochs=self.epochs["fine clusters"])
-        self.train("fine clusters", {"information": 1.0}, feed, settings)
+        feed = Feed(self.data, self.transform, neighbours)
+        self.train("fine clusters", {"information": 1.0}, lambda: feed, settings)
 
     def describe(self) -> tuple[Tensor, Tensor]:
         """Return codes and features ``(n, d)`` of all images.
@@ -332,7 +348,21 @@ class Sorting:
         enough = index if len(index) > 1 else None
         feed = Feed(self.data, self.strong_transform, targets=targets, index=enough)
         settings = with_small_batches(self.settings(epochs=self.epochs[name], average=AVERAGE))
-        return self.train(name, {"classification": 1.0}, feed, settings)
+        return self.train(name, {"classification": 1.0}, lambda: feed, settings)
+
+
+def solved_head(features: Tensor, targets: Tensor) -> Tensor:
+    """Return a class head's weights and bias: the least-squares solution for the targets.
+
+    Of shape ``(n_features + 1, n_classes)``, the bias last, float64. Images whose targets are all
+    zero do not count.
+    """
+    known = targets.sum(1) > 0
+    rows = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)[known].double()
+    gram = rows.T @ rows
+    # A millionth of the mean diagonal keeps features that are always zero solvable.
+    ridge = gram.diagonal().mean() * 1e-6 * torch.eye(len(gram)).to(gram)
+    return HEAD_SCALE * torch.linalg.solve(gram + ridge, rows.T @ targets[known].double())
 
 
 def with_every_class(kept: Tensor, classes: Tensor) -> Tensor:

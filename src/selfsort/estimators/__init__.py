@@ -1,6 +1,7 @@
 """The three estimators, in scikit-learn's contract."""
 
 from selfsort.estimators.autoencoder import Autoencoder
+from selfsort.estimators.checkpoint import Checkpoint
 from selfsort.estimators.classifier import AutoencoderClassifier
 from selfsort.estimators.clusterer import AutoencoderClusterer
 from selfsort.estimators.saving import ESTIMATORS, load_estimator
@@ -10,5 +11,6 @@ __all__ = [
     "Autoencoder",
     "AutoencoderClassifier",
     "AutoencoderClusterer",
+    "Checkpoint",
     "load_estimator",
 ]

@@ -140,6 +140,7 @@ class Autoencoder(BaseAutoencoder):
         self._validate_params()
         with self._fitting(X, y, n_classes=0) as data:
             feed = Feed(data, self._transform(data))
-            self._train("fit", self._weights(), feed, self._settings(len(data)))
+            self._train("fit", self._weights(), lambda: feed, self._settings(len(data)))
+            self._trained()
             self._measure_style(data)
         return self

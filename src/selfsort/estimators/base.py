@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,7 +21,10 @@ from selfsort import training
 from selfsort.augment import Transform, make_transform
 from selfsort.bottlenecks import Bottleneck, make_bottleneck
 from selfsort.errors import InputError
+from selfsort.estimators.checkpoint import Checkpoint
+from selfsort.estimators.facts import identity_of
 from selfsort.estimators.inputs import InputMixin
+from selfsort.estimators.journal import Journal
 from selfsort.estimators.outputs import (
     Part,
     error_part,
@@ -36,6 +38,7 @@ from selfsort.estimators.resources import resolve_device, threads
 from selfsort.networks import Encoded, make_network, resolve_network
 from selfsort.objectives import RECONSTRUCTION_TERMS, Objective, Outputs
 from selfsort.training import Data, Feed, Fit, Model, Row, Settings
+from selfsort.training.snapshot import Arrays, restore_fit
 
 SMALLEST_BATCH_COUNT = 16
 """Batches are made smaller until an epoch has at least that many."""
@@ -96,8 +99,6 @@ class BaseAutoencoder(
         self._check_count(len(inputs), n_classes)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.device_ = resolve_device(self.device)
-        self.history_: list[Row] = []
-        self.stage_seconds_: dict[str, float] = {}
         self.stopped_ = False
         rng_devices = [self.device_] if self.device_.type == "cuda" else []
         with threads(self.n_threads), torch.random.fork_rng(devices=rng_devices):
@@ -111,13 +112,15 @@ class BaseAutoencoder(
             self._context.call_on_fit_task_begin(estimator=self, X=X, y=y)
             self._given = {"X": X, "y": y}
             self._generator = torch.Generator().manual_seed(seed)
-            self._started = time.perf_counter()
+            self._journal = self._open_journal(inputs, y)
+            self.history_ = self._journal.history
+            self.stage_seconds_ = self._journal.stage_seconds
             try:
                 yield data
-                self.fit_seconds_ = time.perf_counter() - self._started
+                self.fit_seconds_ = self._journal.seconds
                 self._context.call_on_fit_task_end(estimator=self, X=X, y=y)
             finally:
-                self._drop("_generator", "_context", "_started", "_given")
+                self._drop("_generator", "_context", "_journal", "_given")
         self.n_epochs_ = len(self.history_)
 
     def _weights(self) -> dict[str, float]:
@@ -210,22 +213,40 @@ class BaseAutoencoder(
             self.input_shape_, strength=self.transform_strength, erase=erase, images=some
         )
 
+    def _open_journal(self, inputs: np.ndarray, y: Any) -> Journal:
+        """Return the journal of this fit: a new one, or one to go on with."""
+        callbacks = getattr(self, "_skl_callbacks", [])
+        keeper = next((one for one in callbacks if isinstance(one, Checkpoint)), None)
+        identity = {} if keeper is None else identity_of(self, inputs, y)
+        return Journal(keeper, identity, self._generator)
+
     @contextlib.contextmanager
     def _stage(self, name: str) -> Iterator[CallbackContext]:
-        """Time a stage and tell the callbacks of it."""
+        """Tell the callbacks of a stage."""
         context = self._context.subcontext(task_name=name, max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, metadata={"stage": name})
-        start = time.perf_counter()
         yield context
-        self.stage_seconds_[name] = round(time.perf_counter() - start, 3)
         context.call_on_fit_task_end(estimator=self, metadata={"stage": name})
 
+    def _compute(self, name: str, function: Callable[[], Arrays]) -> Arrays:
+        """Return what a stage without training gives, worked out now or in an earlier process."""
+        if name not in self._journal.results:
+            self._journal.begin(name, self.model_)
+            with self._stage(name):
+                self._journal.end(name, function())
+        return self._journal.results[name]
+
     def _train(
-        self, name: str, weights: Mapping[str, float], feed: Feed, settings: Settings
+        self,
+        name: str,
+        weights: Mapping[str, float],
+        feed: Callable[[], Feed],
+        settings: Settings,
     ) -> bool:
         """Train one stage, and return whether to go on; skipped once a callback asked to stop."""
-        if self.stopped_:
-            return False
+        if self.stopped_ or name in self._journal.results:
+            return not self.stopped_
+        middle = self._journal.begin(name, self.model_)
         with self._stage(name) as context:
             # A stage of information alone learns fine clusters: no class can be predicted yet.
             usable = set(weights) != {"information"}
@@ -237,16 +258,25 @@ class BaseAutoencoder(
                 settings,
                 self._generator,
                 stage=name,
-                on_step=bridge.on_step,
                 on_epoch=bridge.on_epoch,
             )
-            training.fit(fit, feed)
+            if middle is not None:
+                restore_fit(middle, fit)
+            fit.on_step = self._journal.watching(fit, bridge.on_step)
+            training.fit(fit, feed())
             self.stopped_ = fit.stopped
+            if self.stopped_:
+                self._journal.time(name)
+            else:
+                self._journal.end(name)
         return not self.stopped_
 
+    def _trained(self) -> None:
+        """Come to the end of the training: what follows is fast, but for many images not free."""
+        self._journal.begin("end", self.model_, now=True)
+
     def _record(self, row: Row) -> None:
-        row["seconds"] = round(time.perf_counter() - self._started, 3)
-        self.history_.append(row)
+        self._journal.record(row)
 
     def _fitted_attributes(self) -> dict[str, Any]:
         """Return what a copy needs to predict in the middle of a fit."""

@@ -117,7 +117,7 @@ class BaseClasses(GenerativeMixin):
             strong_transform=self._transform(data, erase=ERASE),
             settings=lambda **changes: self._settings(len(data), **changes),
             train=self._train,
-            stage=self._stage,
+            compute=self._compute,
             renew=self._renew,
             generator=self._generator,
         )
@@ -131,7 +131,11 @@ class BaseClasses(GenerativeMixin):
             return
         phases = [("style+decoder", n_epochs)]
         settings = with_small_batches(self._settings(len(data), phases=phases))
-        feed = Feed(data, logits=self._logits(data) if self.model_.network.decodes_apart else None)
+
+        def feed() -> Feed:
+            apart = self.model_.network.decodes_apart
+            return Feed(data, logits=self._logits(data) if apart else None)
+
         self._train("decoder", {self.reconstruction: 1.0}, feed, settings)
 
     def _logits(self, data: Data) -> torch.Tensor:
@@ -148,6 +152,7 @@ class BaseClasses(GenerativeMixin):
 
     def _finish(self, data: Data, n_classes: int) -> np.ndarray:
         """Return each training image's class index, and measure what the methods below need."""
+        self._trained()
         data = self._as_used(data)
         self._measure_style(data)
         bottleneck = self.model_.bottleneck

@@ -236,11 +236,11 @@ image_shape, device, n_threads, random_state
         if not self.information_weight:
             settings = with_small_batches(settings)
         if self.phases is not None or not apart:
-            self._train("fit", self._weights(), feed, settings)
+            self._train("fit", self._weights(), lambda: feed, settings)
             return
         n_first = max(1, round(CLASSES_SHARE * n_epochs))
         settings = replace(settings, epochs=n_first, average=LONG_AVERAGE)
-        self._train("classes", self._class_weights(), feed, settings)
+        self._train("classes", self._class_weights(), lambda: feed, settings)
         if self.reconstruction_weight:
             self._learn_decoder(data, max(1, n_epochs - n_first))
 

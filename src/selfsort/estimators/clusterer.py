@@ -199,7 +199,7 @@ n_threads, random_state
 
     def _fit_direct(self, data: Any) -> None:
         feed = Feed(data, self._transform(data), binarize=self.binarize)
-        self._train("fit", self._weights(), feed, self._settings(len(data)))
+        self._train("fit", self._weights(), lambda: feed, self._settings(len(data)))
 
     def _weights(self) -> dict[str, float]:
         if self.method == "sort":

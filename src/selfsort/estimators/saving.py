@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from selfsort.estimators.classes import BaseClasses, features_part
 from selfsort.estimators.classifier import AutoencoderClassifier
 from selfsort.estimators.clusterer import AutoencoderClusterer
 from selfsort.estimators.doubt import OutlierScale
+from selfsort.estimators.facts import plain_parameters
 from selfsort.estimators.resources import resolve_device
 from selfsort.training import Data, Model
 from selfsort.version import __version__
@@ -33,30 +33,6 @@ PREFIX = "model."
 SCALE = "outlier_scale."
 
 
-def _plain(value: Any) -> Any:
-    """Return a parameter as JSON can hold it; a RandomState, which cannot be held, as None."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, tuple | list):
-        return [_plain(member) for member in value]
-    if isinstance(value, np.random.RandomState):
-        return None
-    return value
-
-
-def _plain_parameters(estimator: BaseAutoencoder) -> dict[str, Any]:
-    parameters = {name: _plain(value) for name, value in estimator.get_params().items()}
-    for name, value in parameters.items():
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"The '{name}' parameter of {type(estimator).__name__} cannot be saved: JSON does "
-                f"not hold {value!r}. Use a plain number or text. Nothing was written."
-            ) from error
-    return parameters
-
-
 def save_estimator(estimator: BaseAutoencoder, folder: Path) -> None:
     """Write a fitted estimator into `folder`."""
     check_is_fitted(estimator, "model_")
@@ -66,7 +42,7 @@ def save_estimator(estimator: BaseAutoencoder, folder: Path) -> None:
     config = checkpoints.Config(
         selfsort=__version__,
         estimator=type(estimator).__name__,
-        parameters=_plain_parameters(estimator),
+        parameters=plain_parameters(estimator),
         input_shape=list(estimator.input_shape_),
         input_layout=estimator.input_layout_,
         input_range=estimator.input_range_,

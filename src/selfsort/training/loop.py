@@ -28,8 +28,26 @@ Row = dict[str, object]
 
 
 @dataclass
+class Epoch:
+    """Where a fit is: an epoch, counted from 1, and what was seen in it so far.
+
+    `order` is that of the epoch's images; None: it has not begun.
+    """
+
+    number: int = 1
+    order: Tensor | None = None
+    step: int = 0
+    n_seen: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass
 class Fit:
-    """The state of a fit: what `train_step` needs, and the history so far."""
+    """The state of a fit: what `train_step` needs, where it is, and the history so far.
+
+    `fit` goes on from `epoch`; `on_step` may keep a snapshot of all of this.
+    """
 
     model: Model
     objective: Objective
@@ -40,6 +58,17 @@ class Fit:
     on_epoch: Callable[[Row], bool] = lambda row: False
     history: list[Row] = field(default_factory=list)
     stopped: bool = False
+    epoch: Epoch = field(default_factory=Epoch)
+    optimizer: torch.optim.Optimizer = field(init=False)
+    averaged: AveragedModel | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.optimizer = make_optimizer(self.model, self.settings)
+        self.averaged = None
+        if self.settings.average:
+            self.averaged = AveragedModel(
+                self.model, multi_avg_fn=warm_average(self.settings.average), use_buffers=True
+            )
 
 
 def terms_of(fit: Fit, feed: Feed, index: Tensor, progress: float) -> dict[str, Tensor]:
@@ -63,9 +92,7 @@ def terms_of(fit: Fit, feed: Feed, index: Tensor, progress: float) -> dict[str, 
     return {name: values.mean() for name, values in objective(outputs).items()}
 
 
-def train_step(
-    fit: Fit, feed: Feed, index: Tensor, optimizer: torch.optim.Optimizer, progress: float
-) -> dict[str, float]:
+def train_step(fit: Fit, feed: Feed, index: Tensor, progress: float) -> dict[str, float]:
     """Take one optimizer step; return each term's batch mean.
 
     A term that is NaN or infinite raises before it can reach the weights.
@@ -81,80 +108,74 @@ def train_step(
             f"Nothing can be learned in stage '{fit.stage}': its terms ({', '.join(means)}) do "
             "not depend on the parts that train. Change the 'phases' parameter."
         )
-    optimizer.zero_grad(set_to_none=True)
+    for group in fit.optimizer.param_groups:
+        group["lr"] = fit.settings.learning_rate * fit.settings.schedule(progress)
+    fit.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    optimizer.step()
+    fit.optimizer.step()
+    if fit.averaged is not None:
+        fit.averaged.update_parameters(fit.model)
     return {name: mean.item() for name, mean in means.items()}
 
 
-def run_epoch(
-    fit: Fit,
-    feed: Feed,
-    optimizer: torch.optim.Optimizer,
-    averaged: AveragedModel | None,
-    epoch: int,
-    n_epochs: int,
-) -> Row:
+def run_epoch(fit: Fit, feed: Feed, n_epochs: int) -> Row:
     """Train on every image once; return speed, loss and each term's mean over the epoch."""
-    start, n_seen, sums = time.perf_counter(), 0, dict.fromkeys(fit.objective.weights, 0.0)
-    chunks = list(batches(feed.order(fit.generator), fit.settings.batch_size))
-    for step, index in enumerate(chunks):
-        progress = (epoch - 1 + step / len(chunks)) / n_epochs
-        for group in optimizer.param_groups:
-            group["lr"] = fit.settings.learning_rate * fit.settings.schedule(progress)
+    epoch = fit.epoch
+    start = time.perf_counter() - epoch.seconds
+    if epoch.order is None:
+        epoch.order = feed.order(fit.generator)
+        epoch.sums = dict.fromkeys(fit.objective.weights, 0.0)
+    chunks = list(batches(epoch.order, fit.settings.batch_size))
+    for index in chunks[epoch.step :]:
+        progress = (epoch.number - 1 + epoch.step / len(chunks)) / n_epochs
         try:
-            means = train_step(fit, feed, index, optimizer, progress)
+            means = train_step(fit, feed, index, progress)
         except NotFiniteError as error:
             raise NotFiniteError(
-                f"{error} in epoch {epoch}, step {step + 1} of stage '{fit.stage}': training "
-                f"stopped. Try a lower learning rate (now {fit.settings.learning_rate:g})."
+                f"{error} in epoch {epoch.number}, step {epoch.step + 1} of stage '{fit.stage}': "
+                f"training stopped. Try a lower learning rate (now {fit.settings.learning_rate:g})."
             ) from None
-        if averaged is not None:
-            averaged.update_parameters(fit.model)
-        n_seen += len(index)
+        epoch.step += 1
+        epoch.n_seen += len(index)
         for name, mean in means.items():
-            sums[name] += mean * len(index)
-        if fit.on_step(step + 1, len(chunks)):
+            epoch.sums[name] += mean * len(index)
+        epoch.seconds = time.perf_counter() - start
+        if fit.on_step(epoch.step, len(chunks)):
             fit.stopped = True
             break
-    epoch_means = {name: value / n_seen for name, value in sums.items()}
+    epoch_means = {name: value / epoch.n_seen for name, value in epoch.sums.items()}
     return {
-        "images_per_second": round(n_seen / (time.perf_counter() - start), 1),
+        "images_per_second": round(epoch.n_seen / (time.perf_counter() - start), 1),
         "loss": sum(fit.objective.weights[name] * mean for name, mean in epoch_means.items()),
         **epoch_means,
     }
 
 
 def fit(fit: Fit, feed: Feed) -> list[Row]:
-    """Train for all epochs, calling the hooks; return this fit's history.
+    """Train for all epochs that are left, calling the hooks; return this fit's history.
 
     The model is left in evaluation mode, with averaged weights where `average` is set, and with
     normalisation statistics of images without transform.
     """
-    settings = fit.settings
-    optimizer = make_optimizer(fit.model, settings)
-    averaged = None
-    if settings.average:
-        averaged = AveragedModel(
-            fit.model, multi_avg_fn=warm_average(settings.average), use_buffers=True
-        )
-    plan = parts_by_epoch(settings)
-    for epoch, parts in enumerate(plan, start=1):
+    plan = parts_by_epoch(fit.settings)
+    for number in range(fit.epoch.number, len(plan) + 1):
+        parts = plan[number - 1]
         fit.model.train()
         fit.model.train_only(parts)
-        learned = run_epoch(fit, feed, optimizer, averaged, epoch, len(plan))
-        row: Row = {"stage": fit.stage, "epoch": epoch, "n_epochs": len(plan), **learned}
+        learned = run_epoch(fit, feed, len(plan))
+        row: Row = {"stage": fit.stage, "epoch": number, "n_epochs": len(plan), **learned}
         fit.history.append(row)
         # The hook of the last epoch sees the very model that is left behind.
-        last = fit.stopped or epoch == len(plan)
+        last = fit.stopped or number == len(plan)
         if last:
-            settle(fit, feed, averaged, parts)
+            settle(fit, feed, parts)
         fit.model.eval()
         if fit.on_epoch(row) or fit.stopped:
             fit.stopped = True
             if not last:
-                settle(fit, feed, averaged, parts)
+                settle(fit, feed, parts)
             break
+        fit.epoch = Epoch(number + 1)
     fit.model.eval().requires_grad_(True)
     return fit.history
 
@@ -172,10 +193,10 @@ def warm_average(decay: float) -> Callable[..., None]:
     return update
 
 
-def settle(fit: Fit, feed: Feed, averaged: AveragedModel | None, parts: tuple[str, ...]) -> None:
+def settle(fit: Fit, feed: Feed, parts: tuple[str, ...]) -> None:
     """Take the averaged weights, and normalisation statistics of images without transform."""
-    if averaged is not None:
-        fit.model.load_state_dict(averaged.module.state_dict())
+    if fit.averaged is not None:
+        fit.model.load_state_dict(fit.averaged.module.state_dict())
     if feed.transform is not None and "encoder" in parts:
         calibrate(fit, feed)
 
