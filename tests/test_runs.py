@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from killing import content_of
 from PIL import Image
 from rich.console import Console
 from running import WORDS, call, program, tree, write_folder, write_npz
@@ -33,6 +34,7 @@ from selfsort.runs import Request, callbacks, evaluating, illustrating, suggesti
 from selfsort.runs.data import choose_labels
 
 ALWAYS = {
+    "run.json",
     "config.json",
     "model.safetensors",
     "history.jsonl",
@@ -762,6 +764,10 @@ def press_ctrl_c(times: int = 1) -> None:
 INTERRUPTED = "Interrupted: ending with what was learned so far (Ctrl-C again: at once)."
 
 
+def to_go_on(run: Path) -> str:
+    return f"To go on: selfsort train --resume {run}"
+
+
 def test_ctrl_c_ends_a_real_program_with_what_was_learned(tmp_path, data):
     run = tmp_path / "run"
     options = ("--recipe", "teach", "--labels", "all", "--epochs", 10_000, "--threads", 1)
@@ -780,11 +786,13 @@ def test_ctrl_c_ends_a_real_program_with_what_was_learned(tmp_path, data):
     assert process.returncode == 130
     assert INTERRUPTED in lines
     assert all(
-        re.match(r"classes \d+/5714: classif|Interrupted: |ClassColl|Seconds: ", line)
+        re.match(r"classes \d+/5714: classif|Interrupted: |ClassColl|Seconds: |To go on: ", line)
         for line in lines
     )
+    assert lines[-1] == to_go_on(run)
     assert out == f"Report: {run / 'report.html'}\n"
-    assert names_in(run) == WITH_CLASSES - {"epochs.png"} | SCORED  # no epoch rebuilt images
+    # No epoch rebuilt images.
+    assert names_in(run) == WITH_CLASSES - {"epochs.png"} | SCORED | {"checkpoints"}
     result = result_of(run)
     assert result["interrupted"] is True
     assert 3 <= result["epochs"] == len(history_of(run)) < 10_000
@@ -796,25 +804,157 @@ def test_ctrl_c_ends_a_real_program_with_what_was_learned(tmp_path, data):
 
 
 @pytest.mark.parametrize("stage", ["pixel_features", "joint_distribution"])
-def test_ctrl_c_in_a_stage_that_does_not_train(monkeypatch, tmp_path, data, stage):
+def test_ctrl_c_in_a_stage_that_does_not_train_ends_at_once(monkeypatch, tmp_path, data, stage):
     send(monkeypatch, grouping, stage, press_ctrl_c)
+    run = tmp_path / "run"
+    outcome = call("train", data, "--out", run, "--epochs", 4)
+    assert (outcome.code, outcome.out) == (130, "")
+    assert outcome.err.splitlines()[-2:] == [to_go_on(run), "selfsort: interrupted."]
+    assert names_in(run) - {"history.jsonl"} == {"run.json", "checkpoints"}
+    # It goes on with that stage: what came before is kept.
+    again = call("train", "--resume", run)
+    assert again.code == 0
+    said = again.err.splitlines()
+    assert re.match(r"Going on in '(neighbours|grouping)', after \d s\.", said[0])
+    assert said[1].startswith(
+        "fine clusters 1/1" if stage == "pixel_features" else "first self-training 1/1"
+    )
+    assert names_in(run) == WITH_CLASSES | SCORED | sheets(run)
+
+
+def test_ctrl_c_before_the_decoder_learned_leaves_a_report(monkeypatch, tmp_path, data):
+    at_once = callbacks.row_in_words
+
+    def press_in_self_training(row, **options):
+        if row["stage"] == "first self-training":
+            press_ctrl_c()
+        return at_once(row, **options)
+
+    monkeypatch.setattr(callbacks, "row_in_words", press_in_self_training)
     run = tmp_path / "run"
     outcome = call("train", data, "--out", run, "--epochs", 4)
     assert outcome.code == 130
     assert INTERRUPTED in outcome.err.splitlines()
     assert result_of(run)["interrupted"] is True
-    assert names_in(run) == WITH_CLASSES - {"epochs.png"} | SCORED | sheets(run)
+    names = WITH_CLASSES - {"epochs.png"} | SCORED | sheets(run) | {"checkpoints"}
+    assert names_in(run) == names
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "The decoder had learned nothing yet: its pictures mean nothing." in page
     assert call("predict", run, data, "--out", tmp_path / "classes.csv").code == 0
+
+
+def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(monkeypatch, tmp_path, data):
+    options = ("--epochs", 4, "--threads", 1)
+    whole = train(data, tmp_path / "whole", "--epochs", 4)
+    run = tmp_path / "run"
+    send(monkeypatch, callbacks, "row_in_words", press_ctrl_c)
+    assert call("train", data, "--out", run, *options).code == 130
+    assert len(history_of(run)) < len(history_of(whole))
+    outcome = call("train", "--resume", run)
+    assert (outcome.code, outcome.out) == (0, f"Report: {run / 'report.html'}\n")
+    wanted, found = content_of(whole), content_of(run)
+    assert [name for name in wanted if wanted[name] != found.get(name)] == []
+    assert found.keys() == wanted.keys()
+    assert result_of(run)["interrupted"] is False
+
+
+def test_a_run_that_is_not_complete_is_not_replaced_by_accident(monkeypatch, tmp_path, data):
+    run = tmp_path / "run"
+    options = ("train", data, "--out", run, "--recipe", "plain", "--epochs", 2)
+    send(monkeypatch, callbacks, "row_in_words", lambda: press_ctrl_c(2))
+    assert call(*options).code == 130
+    before = tree(run)
+    outcome = call(*options)
+    assert outcome.code == 2
+    assert outcome.err == (
+        f"selfsort: {run}: already holds a run. Nothing was written: give another --out, or "
+        f"--force to replace it. To go on with it: selfsort train --resume {run}\n"
+    )
+    assert tree(run) == before
+    assert call(*options, "--force").code == 0
+    assert names_in(run) == ALWAYS
+
+
+def test_other_images_are_another_run(monkeypatch, tmp_path):
+    data = write_npz(tmp_path / "small.npz")
+    run = tmp_path / "run"
+    send(monkeypatch, callbacks, "row_in_words", press_ctrl_c)
+    assert call("train", data, "--out", run, "--recipe", "plain", "--epochs", 9).code == 130
+    write_npz(tmp_path / "small.npz", n=150)
+    outcome = call("train", "--resume", run)
+    assert outcome.code == 2
+    assert "is a checkpoint of another fit (other images)" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("content", "fact"),
+    [
+        (b"", "file: Invalid JSON"),
+        (b'{"format": 1}', "selfsort: Field required"),
+        (b"[]", "file: Input should be an object"),
+        (b"\xff\xfe", "file: Invalid JSON"),
+    ],
+)
+def test_a_damaged_record_is_one_line(tmp_path, content, fact):
+    (tmp_path / "run.json").write_bytes(content)
+    outcome = call("train", "--resume", tmp_path)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"selfsort: {tmp_path / 'run.json'}: is damaged ({fact}")
+    assert outcome.err.endswith("). Start the training again, with another --out.\n")
+    assert names_in(tmp_path) == {"run.json"}
+
+
+def test_two_processes_in_one_folder(tmp_path, data):
+    run = tmp_path / "run"
+    first = program("train", data, "--out", run, "--recipe", "plain", "--epochs", 100_000)
+    try:
+        for line in first.stderr:
+            if line.startswith("fit 1/"):
+                break
+        sentence = (
+            f"selfsort: {run}: another process is training in this folder. Wait until it is done, "
+            "or give another --out.\n"
+        )
+        forced = call("train", data, "--out", run, "--recipe", "plain", "--epochs", 1, "--force")
+        assert forced == (2, "", sentence)
+        assert call("train", "--resume", run) == (2, "", sentence)
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.communicate()
+    assert ".lock" in names_in(run)  # left behind, it locks nobody out
+    forced = call("train", data, "--out", run, "--recipe", "plain", "--epochs", 1, "--force")
+    assert forced.code == 0
+    assert names_in(run) == ALWAYS
+
+
+def test_sigterm_ends_with_a_checkpoint(tmp_path, data):
+    whole = train(data, tmp_path / "whole", "--recipe", "plain", "--epochs", 30)
+    run = tmp_path / "run"
+    options = ("--recipe", "plain", "--epochs", 30, "--threads", 1)
+    process = program("train", data, "--out", run, *options)
+    try:
+        for line in process.stderr:
+            if line.startswith("fit 3/"):
+                process.send_signal(signal.SIGTERM)
+                break
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (143, "")
+    assert err.splitlines()[-1] == to_go_on(run)
+    assert names_in(run) == {"run.json", "checkpoints", "history.jsonl"}
+    assert call("train", "--resume", run).code == 0
+    assert content_of(run) == content_of(whole)
 
 
 def test_a_second_ctrl_c_ends_at_once(monkeypatch, tmp_path, data):
     send(monkeypatch, callbacks, "row_in_words", lambda: press_ctrl_c(2))
     options = ("--recipe", "teach", "--labels", "all", "--epochs", 5)
     outcome = call("train", data, "--out", tmp_path / "run", *options)
-    assert outcome == (130, "", f"{INTERRUPTED}\nselfsort: interrupted.\n")
-    assert names_in(tmp_path / "run") == {"history.jsonl"}
+    run = tmp_path / "run"
+    assert outcome == (130, "", f"{INTERRUPTED}\n{to_go_on(run)}\nselfsort: interrupted.\n")
+    assert names_in(run) == {"history.jsonl", "run.json"}  # there had been no checkpoint yet
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -825,7 +965,8 @@ def test_ctrl_c_while_figures_are_computed_leaves_the_model(monkeypatch, tmp_pat
     assert outcome.code == 130
     assert outcome.err.splitlines()[-1] == "selfsort: interrupted."
     assert "Traceback" not in outcome.err
-    assert names_in(tmp_path / "run") == {"history.jsonl", "model.safetensors", "config.json"}
+    names = {"history.jsonl", "model.safetensors", "config.json", "run.json", "checkpoints"}
+    assert names_in(tmp_path / "run") == names
     assert call("predict", tmp_path / "run", data, "--out", tmp_path / "classes.csv").code == 0
 
 
@@ -851,9 +992,11 @@ def test_a_full_disk_is_one_line(tmp_path, data):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert outcome.code == 1
     line = outcome.err.splitlines()[-1]
-    assert line == f"selfsort: {run}: File too large. Check the path and the free space."
+    path = run / "checkpoints" / ".000001.part" / "arrays.safetensors"
+    assert line == f"selfsort: {path}: File too large. Check the path and the free space."
     assert "Traceback" not in outcome.err
-    assert names_in(run) == {"history.jsonl"}
+    assert names_in(run) == {"history.jsonl", "run.json", "checkpoints"}
+    assert names_in(run / "checkpoints") == set()
 
 
 # ---- compare ------------------------------------------------------------------------------
@@ -874,10 +1017,9 @@ def test_compare_writes_tables_and_resumes(monkeypatch, tmp_path, data):
     third = call(*options, "--seeds", 2)
     assert third.code == 0
     assert third.out.endswith(f"Tables: {out / 'comparison.csv'}, {out / 'comparison.md'}\n")
-    # plain-1, which was interrupted, and teach-1
-    assert re.findall(r"^\w+ 1/1", third.err, re.MULTILINE) == [
-        "fit 1/1", "classes 1/1", "decoder 1/1"
-    ]  # fmt: skip
+    # plain-1, which was interrupted at its end and goes on, and teach-1
+    assert "Going on in 'fit'" in third.err
+    assert re.findall(r"^\w+ 1/1", third.err, re.MULTILINE) == ["classes 1/1", "decoder 1/1"]
     assert names_in(out) == made | {"plain-1", "teach-1"}
     assert tree(out / "teach-0") == before
 

@@ -9,13 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from selfsort.cli.options import USAGE_ERROR
 from selfsort.cli.training import bottlenecks, compare, train
 from selfsort.cli.using import datasets, predict, recipes, report, suggest
 from selfsort.errors import NotFiniteError, SelfsortError
 from selfsort.version import __version__
-
-USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
-"""Click's UsageError, which typer carries with it but does not export."""
 
 app = typer.Typer(
     name="selfsort",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-DataArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATA",
-        help="A named data set (see `selfsort datasets`), a folder of PNG/JPEG, .npy, .npz or idx.",
-    ),
-]
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""Click's UsageError, which typer carries with it but does not export."""
+
+_DATA: Any = typer.Argument(
+    metavar="DATA",
+    help="A named data set (see `selfsort datasets`), a folder of PNG/JPEG, .npy, .npz or idx.",
+)
+DataArgument = Annotated[str, _DATA]
+OptionalDataArgument = Annotated[str | None, _DATA]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 
 
@@ -56,6 +59,29 @@ SizeOption = Annotated[
     typer.Option("--size", metavar="S", min=8, help="Bring every image to S×S pixels."),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+
+
+def _check_seconds(seconds: float) -> float:
+    if math.isfinite(seconds) and seconds >= 0:
+        return seconds
+    raise typer.BadParameter(f"give seconds, 0 or more. Got '{seconds:g}' instead.")
+
+
+CheckpointEveryOption = Annotated[
+    float,
+    typer.Option(
+        "--checkpoint-every",
+        metavar="SECONDS",
+        callback=_check_seconds,
+        help="How often to keep the training on the disk; 0: after each step.",
+    ),
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume", metavar="RUN", help="Go on with a run that was ended, in place of DATA."
+    ),
+]
 
 
 def class_count(classes: str | None) -> int | Literal["auto"] | None:

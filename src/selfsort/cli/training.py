@@ -4,29 +4,38 @@ from __future__ import annotations
 
 # ruff: noqa: D406, D407, D412 - docstrings here are the text of --help
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from selfsort.cli.options import (
+    USAGE_ERROR,
+    CheckpointEveryOption,
     ClassesOption,
     DataArgument,
     DeviceOption,
     EpochsOption,
     ForceOption,
     LabelsOption,
+    OptionalDataArgument,
+    ResumeOption,
     SizeOption,
     ThreadsOption,
     class_count,
 )
 from selfsort.errors import InputError
 
+if TYPE_CHECKING:
+    from selfsort.runs import Request
+
 # torch, scikit-learn and the rest are imported inside the commands: help must not wait for them.
 
 
 def train(
-    data: DataArgument,
+    context: typer.Context,
+    data: OptionalDataArgument = None,
     classes: ClassesOption = None,
     labels: LabelsOption = None,
     recipe: Annotated[
@@ -47,11 +56,14 @@ def train(
     threads: ThreadsOption = None,
     size: SizeOption = None,
     force: ForceOption = False,
+    checkpoint_every: CheckpointEveryOption = 30,
+    resume: ResumeOption = None,
 ) -> None:
     """Learn the classes of images, and write a run folder with a report.
 
     Without labels the default recipe is `sort`, with labels it is `teach`. Ctrl-C ends the
-    training with what was learned so far.
+    training with what was learned so far. It can go on from there, or from the last checkpoint
+    if the program was killed, and ends as if nothing had happened.
 
     Examples:
 
@@ -64,10 +76,23 @@ def train(
         selfsort train photos/ --classes auto
 
         selfsort train mnist --recipe question
+
+        selfsort train --resume runs/mnist-sort
     """
-    from selfsort.runs import Request
+    from selfsort.runs import Request, read_record, resumed
     from selfsort.runs import train as train_run
 
+    if resume is not None:
+        _check_alone(context)
+        record = read_record(resume)
+        if record.complete:
+            print(f"{resume}: the run is complete.")
+            print(f"Report: {resume / 'report.html'}")
+            return
+        _train(train_run, resumed(resume, record))
+        return
+    if data is None:
+        raise USAGE_ERROR("Missing argument 'DATA'.", ctx=context)
     request = Request(
         data=data,
         recipe=recipe,
@@ -80,7 +105,33 @@ def train(
         threads=threads,
         size=size,
         force=force,
+        checkpoint_every=checkpoint_every,
     )
+    _train(train_run, request)
+
+
+def _check_alone(context: typer.Context) -> None:
+    """Raise if more is given than what `--resume` goes with."""
+    given = [
+        parameter
+        for parameter in context.command.params
+        if parameter.name not in ("resume", None) and _given(context, str(parameter.name))
+    ]
+    if given:
+        name = given[0].opts[-1]
+        name = name if name.startswith("-") else name.upper()
+        raise USAGE_ERROR(
+            f"--resume goes on with what the run was asked for: leave out {name}.",
+            ctx=context,
+        )
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _train(train_run: Callable[[Request], Path], request: Request) -> None:
     folder = train_run(request)
     print(f"Report: {folder / 'report.html'}")
     if _was_interrupted(folder):

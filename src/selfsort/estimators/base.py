@@ -232,7 +232,7 @@ class BaseAutoencoder(
         """Return what a stage without training gives, worked out now or in an earlier process."""
         if name not in self._journal.results:
             self._journal.begin(name, self.model_)
-            with self._stage(name):
+            with self._stage(name), self._journal.kept_if_ended(self.model_):
                 self._journal.end(name, function())
         return self._journal.results[name]
 
@@ -258,11 +258,12 @@ class BaseAutoencoder(
                 settings,
                 self._generator,
                 stage=name,
+                on_step=bridge.on_step,
                 on_epoch=bridge.on_epoch,
             )
             if middle is not None:
                 restore_fit(middle, fit)
-            fit.on_step = self._journal.watching(fit, bridge.on_step)
+            self._journal.watch(fit)
             training.fit(fit, feed())
             self.stopped_ = fit.stopped
             if self.stopped_:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
@@ -86,6 +87,17 @@ class Journal:
         self._stage_started -= found.facts["stage_elapsed"]
         return found if "epoch" in found.facts else None
 
+    @contextlib.contextmanager
+    def kept_if_ended(self, model: Model) -> Iterator[None]:
+        """Keep how a stage that does not train began, if the program is ended in the middle."""
+        began = None if self.keeper is None else self._snapshot(model, None)
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            if self.keeper is not None and began is not None:
+                self.keeper.keep(began)
+            raise
+
     def end(self, name: str, result: Arrays | None = None) -> None:
         """Leave a stage that is finished, with its result."""
         self.results[name] = result or {}
@@ -99,17 +111,18 @@ class Journal:
         if self.keeper is not None and (now or self.keeper.due()):
             self.keeper.keep(self._snapshot(model, fit))
 
-    def watching(self, fit: Fit, on_step: Callable[[int, int], bool]) -> Callable[[int, int], bool]:
-        """Return `on_step` with snapshots: now and then, and where the fit is stopped."""
+    def watch(self, fit: Fit) -> None:
+        """Let a fit's hooks keep snapshots too: now and then, and where the fit is stopped."""
+        on_step, on_epoch = fit.on_step, fit.on_epoch
 
-        def keeping(step: int, n_steps: int) -> bool:
-            stop = on_step(step, n_steps)
+        def kept(stop: bool) -> bool:
             self._keep_if_due(fit.model, fit, now=stop)
             if stop:  # what comes after is there to end with, not to go on from
                 self.keeper = None
             return stop
 
-        return keeping
+        fit.on_step = lambda step, n_steps: kept(on_step(step, n_steps))
+        fit.on_epoch = lambda row: kept(on_epoch(row))
 
     def _snapshot(self, model: Model, fit: Fit | None) -> Snapshot:
         kept = Snapshot()

@@ -3,8 +3,9 @@
 from selfsort.runs.bottlenecks import BottleneckComparison, compare_bottlenecks
 from selfsort.runs.comparing import Comparison, compare
 from selfsort.runs.predicting import predict_to_csv
+from selfsort.runs.request import Request, read_record, resumed
 from selfsort.runs.suggesting import suggest_to_csv
-from selfsort.runs.training import Request, train
+from selfsort.runs.training import train
 
 __all__ = [
     "BottleneckComparison",
@@ -13,6 +14,8 @@ __all__ = [
     "compare",
     "compare_bottlenecks",
     "predict_to_csv",
+    "read_record",
+    "resumed",
     "suggest_to_csv",
     "train",
 ]

@@ -35,11 +35,12 @@ from selfsort.report import write_bottlenecks
 from selfsort.runs.comparing import check_same, result_of
 from selfsort.runs.data import as_given
 from selfsort.runs.evaluating import label_indices
-from selfsort.runs.folder import naming
-from selfsort.runs.training import Request, machine, prepare, versions
+from selfsort.runs.request import Request
+from selfsort.runs.training import machine, prepare, versions
 from selfsort.scores import match_classes
 from selfsort.training import Feed, Fit
 from selfsort.training.loop import terms_of
+from selfsort.verified import naming
 
 COMPARED = (
     "categorical",

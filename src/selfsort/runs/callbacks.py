@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
+import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,9 +25,11 @@ from rich.progress import (
 )
 from sklearn.callback import CallbackContext
 
+from selfsort.checkpoints import write_text
+from selfsort.estimators import Checkpoint
 from selfsort.objectives import RECONSTRUCTION_TERMS
 from selfsort.recipes import MEAN, STD
-from selfsort.runs.folder import make_empty
+from selfsort.training.snapshot import Snapshot
 
 Row = dict[str, Any]
 
@@ -85,8 +90,7 @@ class Watch(Callback):
     Parameters
     ----------
     folder : Path
-        Emptied of an earlier run once the fit begins, when all input was found good; each epoch's
-        row is then appended to its ``history.jsonl`` at once.
+        Each epoch's row is appended to its ``history.jsonl`` at once.
     samples : ndarray
         The images that are rebuilt after every epoch.
     test_accuracy : callable or None
@@ -94,10 +98,12 @@ class Watch(Callback):
         only to be shown: nothing is chosen by it.
     say : callable
         Shows one line.
+    begin : callable
+        Makes the folder ready once the fit begins, when all input was found good.
     stage : str, default=""
         Where the run fits several times: the name of this fit, in place of the stage's.
-    fresh : bool, default=True
-        False for the later fits of one run, which go on with its history.
+    earlier : sequence of dict, default=()
+        Rows of the run's fits before this one.
     """
 
     def __init__(
@@ -106,11 +112,13 @@ class Watch(Callback):
         samples: np.ndarray,
         test_accuracy: Callable[[Any], float] | None,
         say: Callable[[str], None],
+        begin: Callable[[], None],
         stage: str = "",
-        fresh: bool = True,
+        earlier: Sequence[Row] = (),
     ) -> None:
         self.stage = stage
-        self.fresh = fresh
+        self.begin = begin
+        self.earlier = list(earlier)
         self.folder = folder
         self.samples = samples
         self.test_accuracy = test_accuracy
@@ -120,8 +128,25 @@ class Watch(Callback):
         self.labels: list[str] = []
 
     def setup(self, estimator: Any, context: CallbackContext) -> None:
-        if self.fresh:
-            make_empty(self.folder)
+        self.begin()
+
+    def keep(self, kept: Snapshot) -> None:
+        """Add what was seen so far to a snapshot of the fit."""
+        kept.facts["watched"] = {"rows": self.rows, "labels": self.labels}
+        if self.pictures:
+            kept.arrays["watched/pictures"] = torch.from_numpy(np.stack(self.pictures))
+
+    def go_on_from(self, kept: Snapshot | None) -> None:
+        """Take over what an earlier process had seen; the history says no more than that."""
+        if kept is not None:
+            watched = kept.facts["watched"]
+            self.rows, self.labels = watched["rows"], watched["labels"]
+            self.pictures = list(kept.arrays.get("watched/pictures", torch.empty(0)).numpy())
+            self.say(f"Going on in '{kept.facts['stage']}', after {kept.facts['seconds']:.0f} s.")
+        path = self.folder / "history.jsonl"
+        if path.exists() or self.rows:
+            rows = [*self.earlier, *self.rows]
+            write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def on_fit_task_end(
         self,
@@ -191,22 +216,63 @@ class Bars(Callback):
         return False
 
 
-class StopOnInterrupt(Callback):
-    """The first Ctrl-C ends the training at the next step; a second one ends the program."""
+class RunCheckpoint(Checkpoint):
+    """The checkpoints of a run, with what was watched so far; the run deletes them."""
+
+    def __init__(self, folder: Path, every: float, watch: Watch, stop: StopOnSignal) -> None:
+        super().__init__(folder, every)
+        self.watch = watch
+        self.stop = stop
+
+    def newest(self, identity: dict[str, Any]) -> Snapshot | None:
+        found = super().newest(identity)
+        self.watch.go_on_from(found)
+        return found
+
+    def keep(self, snapshot: Snapshot) -> None:
+        self.watch.keep(snapshot)
+        super().keep(snapshot)
+        self.stop.leave_if_asked()
+
+    def on_fit_task_end(
+        self, estimator: Any, context: CallbackContext, *, metadata: Row | None = None
+    ) -> bool:
+        return False
+
+
+TERMINATED = 128 + signal.SIGTERM
+"""The exit code of a program that SIGTERM ended."""
+
+
+class StopOnSignal(Callback):
+    """The first Ctrl-C ends the training at the next step; a second one ends the program.
+
+    SIGTERM ends the program, as soon as there is a checkpoint. In a stage that does not train
+    nothing can be learned so far: there the first Ctrl-C ends the program too.
+    """
 
     def __init__(self, messages: IO[str]) -> None:
         self.messages = messages
         self.interrupted = False
-        self._before: Any = None
+        self.terminated = False
+        self._trains = False
+        self._before: dict[signal.Signals, Any] = {}
 
     def setup(self, estimator: Any, context: CallbackContext) -> None:
-        self._before = signal.signal(signal.SIGINT, self._interrupt)
+        if threading.current_thread() is threading.main_thread():
+            for number, act in (
+                (signal.SIGINT, self._interrupt),
+                (signal.SIGTERM, self._terminate),
+            ):
+                self._before[number] = signal.signal(number, act)
 
     def teardown(self, estimator: Any, context: CallbackContext) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before = {}
 
     def _interrupt(self, number: int, frame: types.FrameType | None) -> None:
-        if self.interrupted:
+        if self.interrupted or not self._trains:
             raise KeyboardInterrupt
         self.interrupted = True
         print(
@@ -214,7 +280,25 @@ class StopOnInterrupt(Callback):
             file=self.messages,
         )
 
+    def _terminate(self, number: int, frame: types.FrameType | None) -> None:
+        self.terminated = True
+        if not self._trains:
+            sys.exit(TERMINATED)
+
+    def leave_if_asked(self) -> None:
+        """End the program if SIGTERM asked for it: now there is a checkpoint."""
+        if self.terminated:
+            sys.exit(TERMINATED)
+
+    def on_fit_task_begin(
+        self, estimator: Any, context: CallbackContext, *, metadata: Row | None = None
+    ) -> None:
+        # The context of a stage opens before its data is made ready, that of an epoch after it.
+        self._trains = context.task_name in ("epoch", "steps")
+
     def on_fit_task_end(
         self, estimator: Any, context: CallbackContext, *, metadata: Row | None = None
     ) -> bool:
-        return self.interrupted
+        if context.task_name not in ("epoch", "steps"):
+            self._trains = False
+        return self.interrupted or self.terminated

@@ -21,8 +21,9 @@ from selfsort import recipes
 from selfsort.checkpoints import write_text
 from selfsort.datasets import Dataset, load_dataset
 from selfsort.errors import InputError
-from selfsort.runs.folder import naming
-from selfsort.runs.training import Request, asked, machine, prepare, train, versions
+from selfsort.runs.request import Request, asked, is_unfinished
+from selfsort.runs.training import machine, prepare, train, versions
+from selfsort.verified import naming
 
 COLUMNS = (
     "recipe",
@@ -119,8 +120,10 @@ def result_of(request: Request, console: Console, data: Dataset) -> dict[str, An
     """Return the result of one run, made now or before."""
     result = _complete_result(request)
     if result is None:
+        assert request.recipe is not None  # noqa: S101
         console.rule(f"{request.recipe}, seed {request.seed}")
-        train(request, console, data)
+        goes_on = is_unfinished(request, request.recipe)
+        train(dataclasses.replace(request, resume=goes_on), console, data)
         result = _complete_result(request)
     if result is None:
         raise KeyboardInterrupt

@@ -1,14 +1,19 @@
-"""The folder of a run: where it may be, and which files are a run's own."""
+"""The folder of a run: where it may be, which files are a run's own, and who is at work in it."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
+
+import filelock
 
 from selfsort.errors import InputError
 
+RECORD = "run.json"
+CHECKPOINTS = "checkpoints"
+LOCK = ".lock"
 FILES = (
+    RECORD,  # the first that goes: what is left is no run then
     "config.json",
     "model.safetensors",
     "history.jsonl",
@@ -29,7 +34,7 @@ PATTERNS = ("class-*.png", ".*.part")
 
 
 def _run_files(folder: Path) -> list[Path]:
-    """Return the files in `folder` that a run wrote there."""
+    """Return the files in `folder` that a run wrote there, without its checkpoints."""
     found = [folder / name for name in FILES if (folder / name).is_file()]
     return found + [path for pattern in PATTERNS for path in folder.glob(pattern)]
 
@@ -43,40 +48,81 @@ def check_free(folder: Path, *, force: bool) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"{folder}: is a file, not a folder. Give another --out.")
-    others = set(folder.iterdir()) - set(_run_files(folder))
+    left = set(folder.iterdir()) - {folder / LOCK}  # which a killed process leaves behind
+    others = left - {*_run_files(folder), folder / CHECKPOINTS}
     if others:
         raise InputError(
             f"{folder}: holds files that no run wrote, such as '{min(others).name}'. "
             "Nothing was written: give another --out."
         )
-    if any(folder.iterdir()) and not force:
+    if left and not force:
+        ended = (folder / RECORD).is_file() and not (folder / "result.json").is_file()
+        more = ""
+        if ended or (folder / CHECKPOINTS).is_dir():
+            more = f" To go on with it: selfsort train --resume {folder}"
         raise InputError(
             f"{folder}: already holds a run. Nothing was written: give another --out, or --force "
-            "to replace it."
+            f"to replace it.{more}"
         )
 
 
 def make_empty(folder: Path) -> None:
-    """Make the folder, without the files of an earlier run."""
+    """Remove the files of an earlier run."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for path in _run_files(folder):
             path.unlink()
+        drop_checkpoints(folder)
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror}). Give another --out."
-        ) from error
+        raise _not_writable(folder, error) from error
 
 
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let an error of the system that names no file, such as a full disk, name `path`."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
-        raise
+def remove_pictures(folder: Path) -> None:
+    """Remove the pictures of a run."""
+    for path in _run_files(folder):
+        if path.suffix == ".png":
+            path.unlink()
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a run."""
+    if (folder / CHECKPOINTS).is_dir():
+        shutil.rmtree(folder / CHECKPOINTS)
+
+
+class Occupation:
+    """One process in one run folder: a second one is refused for as long as the first runs.
+
+    The operating system ends it with the process, however that ends.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = filelock.FileLock(folder / LOCK, timeout=0)
+
+    def begin(self) -> None:
+        """Make the folder if it is missing, and occupy it; do nothing where that was done."""
+        if self._lock.is_locked:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise InputError(
+                f"{self.folder}: another process is training in this folder. Wait until it is "
+                "done, or give another --out."
+            ) from None
+        except OSError as error:
+            raise _not_writable(self.folder, error) from error
+
+    def end(self) -> None:
+        """Leave the folder."""
+        if self._lock.is_locked:
+            (self.folder / LOCK).unlink(missing_ok=True)
+            self._lock.release()
+
+
+def _not_writable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"{folder}: cannot be written ({error.strerror}). Give another --out.")
 
 
 def free_name(parent: Path, name: str) -> Path:

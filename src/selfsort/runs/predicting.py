@@ -15,7 +15,7 @@ from selfsort.errors import InputError
 from selfsort.estimators import Autoencoder, load_estimator
 from selfsort.images import ImageSet, read_images
 from selfsort.runs.data import as_given, keys_of
-from selfsort.runs.folder import naming
+from selfsort.verified import naming
 
 
 class Predicted(NamedTuple):

@@ -13,8 +13,8 @@ from selfsort.errors import InputError
 from selfsort.images import ImageSet, read_labels
 from selfsort.runs.data import as_given, keys_of
 from selfsort.runs.evaluating import class_names
-from selfsort.runs.folder import naming
 from selfsort.runs.predicting import check_new_file, load_with_classes, size_of, write_csv
+from selfsort.verified import naming
 
 
 def suggest_to_csv(

@@ -7,12 +7,11 @@ import functools
 import os
 import platform
 import shlex
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import sklearn
@@ -24,57 +23,36 @@ from selfsort.checkpoints import to_json, write_text
 from selfsort.datasets import Dataset, load_dataset
 from selfsort.errors import ClassCollapseWarning, InputError
 from selfsort.estimators import ESTIMATORS
+from selfsort.estimators.resources import threads
 from selfsort.recipes import Recipe
 from selfsort.report import write_report
 from selfsort.runs import evaluating, illustrating
-from selfsort.runs.callbacks import Bars, StopOnInterrupt, Watch
+from selfsort.runs.callbacks import Bars, Row, RunCheckpoint, StopOnSignal, Watch
 from selfsort.runs.data import Labels, as_given, choose_labels, with_labels
-from selfsort.runs.folder import check_free, free_name, naming
+from selfsort.runs.folder import (
+    CHECKPOINTS,
+    RECORD,
+    Occupation,
+    check_free,
+    drop_checkpoints,
+    free_name,
+    make_empty,
+    remove_pictures,
+)
+from selfsort.runs.request import (
+    Record,
+    Request,
+    asked,
+    read_record,
+    record_of,
+    write_record,
+)
+from selfsort.verified import naming
 from selfsort.version import __version__
 
 N_SAMPLES = 10
 SMALL_SVM = 10_000
 """Most images that the recipe 'features-svm' trains a support vector machine on."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `selfsort train` was asked for.
-
-    Attributes
-    ----------
-    data : str
-        A named data set or a path.
-    recipe : str or None
-        None: the default for the labels.
-    n_classes : int, "auto" or None
-        "auto": as many as the recipe 'sort' finds in the images; None: as many as the data has
-        labels for, else 10.
-    labels : str or None
-        "none", "all", a number, or a CSV file; None: what the recipe learns from.
-    epochs, device, threads, size : optional
-        As the command line has them.
-    seed : int
-    out : Path or None
-        None: ``runs/<data>-<recipe>``, numbered where that exists.
-    force : bool
-        Replace an earlier run.
-    parameters : dict
-        Further parameters of the estimator.
-    """
-
-    data: str
-    recipe: str | None = None
-    n_classes: int | Literal["auto"] | None = None
-    labels: str | None = None
-    epochs: int | None = None
-    seed: int = 0
-    out: Path | None = None
-    device: str = "auto"
-    threads: int | None = None
-    size: int | None = None
-    force: bool = False
-    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -87,8 +65,12 @@ class Run:
     labels: Labels
     folder: Path
     console: Console
+    record: Record
+    occupation: Occupation
+    begun: bool = False
     interrupted: bool = False
     watch: Watch | None = None
+    history: list[Row] = field(default_factory=list)
     train_seconds: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
@@ -118,17 +100,48 @@ def train(request: Request, console: Console | None = None, data: Dataset | None
         If the folder cannot be written to the end, named in the error.
     """
     run = prepare(request, console or Console(stderr=True), data)
-    estimator = _estimator(run, {})
-    with naming(run.folder):
-        if run.recipe.extra == "tradeoff":
-            estimator, extra = _fit_tradeoff(run)
-        else:
-            _fit(run, estimator)
-            _tell_class_count(run, estimator)
-            extra = _svm_scores(run, estimator) if run.recipe.extra == "svm" else {}
-        _tell_times(run)
-        _write(run, estimator, extra)
+    try:
+        # As many as the run began with: sums of other numbers of threads differ in the last bits.
+        with naming(run.folder), threads(run.record.threads_used if request.resume else None):
+            _train(run)
+    except (KeyboardInterrupt, SystemExit):
+        _tell_how_to_go_on(run)
+        raise
+    finally:
+        run.occupation.end()
+    if run.interrupted:
+        _tell_how_to_go_on(run)
     return run.folder
+
+
+def _train(run: Run) -> None:
+    estimator = _estimator(run, {})
+    if run.recipe.extra == "tradeoff":
+        estimator, extra = _fit_tradeoff(run)
+    else:
+        _fit(run, estimator)
+        _tell_class_count(run, estimator)
+        extra = _svm_scores(run, estimator) if run.recipe.extra == "svm" else {}
+    _tell_times(run)
+    _write(run, estimator, extra)
+    if not run.interrupted:
+        write_record(run.folder, run.record.model_copy(update={"complete": True}))
+        drop_checkpoints(run.folder)
+
+
+def _begin(run: Run) -> None:
+    """Start to write: every input was found good."""
+    run.occupation.begin()
+    if not (run.begun or run.request.resume):
+        make_empty(run.folder)
+        write_record(run.folder, run.record)
+    run.begun = True
+
+
+def _tell_how_to_go_on(run: Run) -> None:
+    if (run.folder / RECORD).is_file():
+        command = shlex.join(["selfsort", "train", "--resume", str(run.folder)])
+        run.console.print(f"To go on: {command}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _tell_times(run: Run) -> None:
@@ -151,11 +164,24 @@ def prepare(request: Request, console: Console, data: Dataset | None = None) -> 
         option = "none" if recipe.labels == "none" else "all"
     name = Path(request.data).name or "images"
     folder = request.out or free_name(Path("runs"), f"{Path(name).stem}-{recipe.name}")
-    check_free(folder, force=request.force)
+    if request.resume:
+        record = read_record(folder)
+    else:
+        check_free(folder, force=request.force)
+        record = record_of(request, recipe.name)
     if data is None:
         data = load_dataset(request.data, size=request.size)
     labels = choose_labels(option, recipe, data, request.seed)
-    run = Run(request, recipe, with_labels(data, labels), labels, folder, console)
+    run = Run(
+        request,
+        recipe,
+        with_labels(data, labels),
+        labels,
+        folder,
+        console,
+        record,
+        Occupation(folder),
+    )
     _estimator(run, {})._validate_params()
     return run
 
@@ -216,11 +242,19 @@ def _fit(run: Run, estimator: Any, stage: str = "") -> None:
         samples,
         _test_accuracy(run) if classifies else None,
         say,
+        lambda: _begin(run),
         stage=stage,
-        fresh=run.watch is None,
+        earlier=run.history,
     )
-    stop = StopOnInterrupt(run.console.file)
-    callbacks = [watch, stop, *([Bars(run.console)] if run.console.is_terminal else [])]
+    stop = StopOnSignal(run.console.file)
+    checkpoint = RunCheckpoint(
+        run.folder / CHECKPOINTS / stage.replace(" ", "-"),
+        run.request.checkpoint_every,
+        watch,
+        stop,
+    )
+    bars = [Bars(run.console)] if run.console.is_terminal else []
+    callbacks = [watch, stop, checkpoint, *bars]
     estimator.set_callbacks(*callbacks)
     with warnings.catch_warnings():
         warnings.simplefilter("always", ClassCollapseWarning)
@@ -231,6 +265,7 @@ def _fit(run: Run, estimator: Any, stage: str = "") -> None:
     estimator.set_callbacks()
     run.interrupted |= stop.interrupted
     run.watch = watch
+    run.history += watch.rows
     run.train_seconds += estimator.fit_seconds_
     run.stage_seconds |= (
         {stage: round(estimator.fit_seconds_, 3)} if stage else estimator.stage_seconds_
@@ -312,6 +347,7 @@ def _write(run: Run, estimator: Any, extra: dict[str, Any]) -> None:
     result["train"] = train_set.figures
     result["test"] = None if test_set is None else test_set.figures
     write_text(run.folder / "result.json", to_json(result))
+    remove_pictures(run.folder)  # of a training that was interrupted, and has gone on
     assert run.watch is not None  # noqa: S101 - every run has been fitted
     illustrating.save_pictures(run.folder, estimator, train_set, test_set, run.watch, extra)
     write_report(run.folder)
@@ -335,11 +371,11 @@ def _result(run: Run, estimator: Any, extra: dict[str, Any]) -> dict[str, Any]:
         "images_per_second": round(len(rates) / sum(1 / r for r in rates), 1) if rates else None,
         "interrupted": run.interrupted,
         "matched": run.recipe.estimator == "AutoencoderClusterer",
-        "command": shlex.join(["selfsort", *sys.argv[1:]]),
+        "command": run.record.command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "device": str(estimator.device_),
-        "threads": run.request.threads or torch.get_num_threads(),
+        "threads": run.record.threads_used,
         "versions": versions(),
         "stage_seconds": run.stage_seconds,
         "asked": asked(run.request),
@@ -348,12 +384,6 @@ def _result(run: Run, estimator: Any, extra: dict[str, Any]) -> dict[str, Any]:
         },
         "extra": extra,
     }
-
-
-def asked(request: Request) -> dict[str, Any]:
-    """Return what decides, beside recipe and seed, what a run learns."""
-    names = ("data", "n_classes", "labels", "epochs", "size")
-    return {name: getattr(request, name) for name in names}
 
 
 def versions() -> dict[str, str]:

@@ -46,7 +46,7 @@ class Epoch:
 class Fit:
     """The state of a fit: what `train_step` needs, where it is, and the history so far.
 
-    `fit` goes on from `epoch`; `on_step` may keep a snapshot of all of this.
+    `fit` goes on from `epoch`; both hooks may keep a snapshot of all of this.
     """
 
     model: Model
@@ -170,12 +170,12 @@ def fit(fit: Fit, feed: Feed) -> list[Row]:
         if last:
             settle(fit, feed, parts)
         fit.model.eval()
+        fit.epoch = Epoch(number + 1)
         if fit.on_epoch(row) or fit.stopped:
             fit.stopped = True
             if not last:
                 settle(fit, feed, parts)
             break
-        fit.epoch = Epoch(number + 1)
     fit.model.eval().requires_grad_(True)
     return fit.history
 
