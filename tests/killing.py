@@ -38,11 +38,11 @@ PROCESSES.set_forkserver_preload(["selfsort.runs"])
 class Program:
     """`selfsort` with some arguments, in a process of its own."""
 
-    def __init__(self, *arguments: object, said: Path) -> None:
+    def __init__(self, *arguments: object, said: Path, waits: bool = False) -> None:
         self.said = said
         said.parent.mkdir(parents=True, exist_ok=True)
         argv = ["selfsort", *map(str, arguments)]
-        self.process = PROCESSES.Process(target=_program, args=(argv, str(said)))
+        self.process = PROCESSES.Process(target=_program, args=(argv, str(said), waits))
         self.process.start()
 
     def runs(self) -> bool:
@@ -61,7 +61,9 @@ class Program:
         return self.said.read_text(encoding="utf-8") if self.said.exists() else ""
 
 
-def _program(argv: list[str], said: str) -> None:
+def _program(argv: list[str], said: str, waits: bool) -> None:
+    if waits:  # until somebody has attached a tracer to it, and sends SIGCONT
+        os.kill(os.getpid(), signal.SIGSTOP)
     with open(said, "a", encoding="utf-8") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)

@@ -15,6 +15,7 @@ import safetensors
 import safetensors.numpy
 
 from selfsort.errors import InputError
+from selfsort.verified import naming
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -58,10 +59,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with naming(temporary):
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
