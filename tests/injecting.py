@@ -40,7 +40,7 @@ def traced(data: Path, run: Path, paths: list[str], injection: str = "") -> Trac
     options = ["-f", "-y", "-o", str(log), "-p", pid, "-e", f"trace={names}"]
     if injection:
         options += ["-e", f"inject={injection}"]
-        options += [word for path in paths for word in ("-P", path)]
+        options += [word for path in paths for word in ("-P", path.replace(".PID.", f".{pid}."))]
     strace = subprocess.Popen(["strace", *options], stderr=subprocess.PIPE, text=True)
     assert strace.stderr is not None
     line = strace.stderr.readline()
@@ -51,7 +51,8 @@ def traced(data: Path, run: Path, paths: list[str], injection: str = "") -> Trac
     assert code is not None
     text = log.read_text(encoding="utf-8", errors="replace")
     found = re.findall(rf'"({re.escape(str(run))}[^"]*)"', text)
-    return Traced(code, program.err(), list(dict.fromkeys(found)))
+    paths = [path.replace(f".{pid}.", ".PID.") for path in dict.fromkeys(found)]
+    return Traced(code, program.err(), paths)
 
 
 def _state(pid: str) -> str:
