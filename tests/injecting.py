@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from killing import Program
+from killing import Program, stop_until_continued
 
 CALLS = {"open": "openat", "write": "write", "fsync": "fsync", "rename": "rename"}
 ERRORS = {"ENOSPC": "No space left on device", "EIO": "Input/output error"}
@@ -32,7 +32,7 @@ def traced(data: Path, run: Path, paths: list[str], injection: str = "") -> Trac
     said = run.with_name("said.txt")
     for path in (log, said):
         path.unlink(missing_ok=True)
-    program = Program("train", data, "--out", run, *OPTIONS, said=said, waits=True)
+    program = Program("train", data, "--out", run, *OPTIONS, said=said, before=stop_until_continued)
     pid = str(program.process.pid)
     while _state(pid) != "T":
         time.sleep(0.002)

@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,18 @@ PROCESSES.set_forkserver_preload(["selfsort.runs"])
 """A fork of a process that has imported everything starts 5 s faster, and is as real."""
 
 
+Before = Callable[[], object] | None
+"""What the new process does first: a function of a module, for it goes there by its name."""
+
+
 class Program:
     """`selfsort` with some arguments, in a process of its own."""
 
-    def __init__(self, *arguments: object, said: Path, waits: bool = False) -> None:
+    def __init__(self, *arguments: object, said: Path, before: Before = None) -> None:
         self.said = said
         said.parent.mkdir(parents=True, exist_ok=True)
         argv = ["selfsort", *map(str, arguments)]
-        self.process = PROCESSES.Process(target=_program, args=(argv, str(said), waits))
+        self.process = PROCESSES.Process(target=_program, args=(argv, str(said), before))
         self.process.start()
 
     def runs(self) -> bool:
@@ -61,14 +66,19 @@ class Program:
         return self.said.read_text(encoding="utf-8") if self.said.exists() else ""
 
 
-def _program(argv: list[str], said: str, waits: bool) -> None:
-    if waits:  # until somebody has attached a tracer to it, and sends SIGCONT
-        os.kill(os.getpid(), signal.SIGSTOP)
+def _program(argv: list[str], said: str, before: Before) -> None:
+    if before is not None:
+        before()
     with open(said, "a", encoding="utf-8") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     sys.argv = argv
     cli.main()
+
+
+def stop_until_continued() -> None:
+    """Wait until somebody has attached a tracer, and sends SIGCONT."""
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def start(data: Path, out: Path, kind: str, every: float = 0) -> Program:
@@ -119,7 +129,9 @@ def kill_at_random(data: Path, out: Path, kind: str, seconds: float, rng: random
         assert code == 0, program.err()
         return "done"
     stage = stage_of(out) or "start"
-    kill(program)
+    program.send(signal.SIGKILL)
+    if program.wait() == 0:  # it had just ended
+        return "done"
     return stage
 
 

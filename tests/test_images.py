@@ -499,7 +499,7 @@ def test_a_bomb_is_not_unpacked_beyond_its_header(tmp_path, monkeypatch):
     monkeypatch.setattr(gzip.GzipFile, "read", counting)
     with pytest.raises(InputError, match="more follows than the 64 values"):
         read_idx(path)
-    assert read == [4, 12, 64, 1]
+    assert read == [4, 12, 64, 0, 1]
 
 
 @pytest.mark.parametrize("keep", [-6, -20])
@@ -867,8 +867,7 @@ def test_a_class_that_is_not_among_the_given(tmp_path):
 def test_a_label_file_that_is_not_there(tmp_path):
     path = tmp_path / "no.csv"
     sentence = (
-        f"{path}: not a readable CSV file in UTF-8 (No such file or directory). "
-        "Give a file with the header file,class or index,class."
+        f"{path}: cannot be read (No such file or directory). Check the path and its permissions."
     )
     with pytest.raises(InputError, match=says(sentence)):
         read_labels(path, None, 2)

@@ -27,6 +27,7 @@ from selfsort import (
 IMAGES, LABELS = load_digits().images[:120], load_digits().target[:120]
 QUICK = {"epochs": 1, "device": "cpu", "n_threads": 1, "random_state": 0}
 REMEDY = "Train the model again, or restore both files from a copy."
+CONFIG_REMEDY = REMEDY.replace("both files", "the file")
 
 
 def fit(estimator: Any, X: np.ndarray = IMAGES, y: np.ndarray = LABELS % 5) -> Any:
@@ -204,9 +205,10 @@ def test_loading_as_another_estimator(saved):
 )
 def test_a_configuration_that_does_not_fit(copy, change, fact):
     change_config(copy, lambda config: config.update(change))
-    assert error_of(copy) == (
-        f"{copy}: weights and configuration do not fit together ({fact}). {REMEDY}"
-    )
+    sentence = f"{copy}: weights and configuration do not fit together ({fact}). {REMEDY}"
+    if "contradicts" in fact or "layout" in fact:
+        sentence = f"{copy / 'config.json'}: cannot be used ({fact}). {CONFIG_REMEDY}"
+    assert error_of(copy) == sentence
 
 
 @pytest.mark.parametrize(
@@ -230,15 +232,20 @@ def test_a_configuration_that_does_not_fit(copy, change, fact):
 def test_parameters_that_do_not_fit(copy, change, fact):
     change_config(copy, lambda config: config["parameters"].update(change))
     message = error_of(copy)
-    assert message.startswith(f"{copy}: weights and configuration do not fit together ({fact}")
-    assert message.endswith(f"). {REMEDY}")
+    if "epochs" in change or "metod" in change:
+        assert message.startswith(f"{copy / 'config.json'}: cannot be used ({fact}")
+        assert message.endswith(f"). {CONFIG_REMEDY}")
+    else:
+        assert message.startswith(f"{copy}: weights and configuration do not fit together ({fact}")
+        assert message.endswith(f"). {REMEDY}")
 
 
 def test_an_unknown_estimator(copy):
     change_config(copy, lambda config: config.update(estimator="AutoencoderClassifer"))
     assert error_of(copy) == (
-        "There is no estimator named 'AutoencoderClassifer'. Did you mean 'AutoencoderClassifier'? "
-        "Known estimators: Autoencoder, AutoencoderClassifier, AutoencoderClusterer."
+        f"{copy / 'config.json'}: cannot be used (There is no estimator named "
+        "'AutoencoderClassifer'. Did you mean 'AutoencoderClassifier'? Known estimators: "
+        f"Autoencoder, AutoencoderClassifier, AutoencoderClusterer). {CONFIG_REMEDY}"
     )
 
 

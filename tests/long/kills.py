@@ -23,7 +23,7 @@ def main() -> None:
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     rng = random.Random(0)
     stages: dict[str, collections.Counter[str]] = {kind: collections.Counter() for kind in KINDS}
-    completed, kills, broken, in_a_run = 0, 0, [], 0
+    completed, kills, broken = 0, 0, []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = write_data(folder / "data.npz")
@@ -38,17 +38,12 @@ def main() -> None:
             kind = list(KINDS)[completed % len(KINDS)]
             run = folder / "killed" / "run"
             shutil.rmtree(run.parent, ignore_errors=True)
-            in_a_run = 0
             while True:
-                # Later processes begin in the middle: a third of a whole run, so that most of
-                # them are killed too.
-                within = seconds[kind] / (1 if in_a_run == 0 else 3)
-                stage = kill_at_random(data, run, kind, within, rng)
+                stage = kill_at_random(data, run, kind, seconds[kind], rng)
                 if stage == "done":
                     break
                 stages[kind][stage] += 1
                 kills += 1
-                in_a_run += 1
             completed += 1
             found = content_of(run)
             if found != whole[kind]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -59,6 +60,22 @@ SizeOption = Annotated[
     typer.Option("--size", metavar="S", min=8, help="Bring every image to S×S pixels."),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+
+
+class OnError(enum.StrEnum):
+    """What a picture that cannot be read does."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+OnErrorOption = Annotated[
+    OnError,
+    typer.Option(
+        "--on-error",
+        help="What a picture that cannot be read does: stop, or skip it and list it.",
+    ),
+]
 
 
 def _check_seconds(seconds: float) -> float:

@@ -19,6 +19,8 @@ from selfsort.cli.options import (
     EpochsOption,
     ForceOption,
     LabelsOption,
+    OnError,
+    OnErrorOption,
     OptionalDataArgument,
     ResumeOption,
     SizeOption,
@@ -55,6 +57,7 @@ def train(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     size: SizeOption = None,
+    on_error: OnErrorOption = OnError.STOP,
     force: ForceOption = False,
     checkpoint_every: CheckpointEveryOption = 30,
     resume: ResumeOption = None,
@@ -104,6 +107,7 @@ def train(
         device=device,
         threads=threads,
         size=size,
+        on_error=on_error.value,
         force=force,
         checkpoint_every=checkpoint_every,
     )
@@ -161,6 +165,7 @@ def compare(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     size: SizeOption = None,
+    on_error: OnErrorOption = OnError.STOP,
 ) -> None:
     """Run several recipes with several seeds; write the table as CSV and Markdown.
 
@@ -175,7 +180,13 @@ def compare(
 
     folder = out or Path("runs") / f"compare-{Path(data).stem}"
     request = Request(
-        data=data, labels=labels, epochs=epochs, device=device, threads=threads, size=size
+        data=data,
+        labels=labels,
+        epochs=epochs,
+        device=device,
+        threads=threads,
+        size=size,
+        on_error=on_error.value,
     )
     names = [name.strip() for name in recipes.split(",") if name.strip()]
     if not names:
@@ -208,6 +219,7 @@ def bottlenecks(
     threads: ThreadsOption = None,
     size: SizeOption = None,
     classes: ClassesOption = None,
+    on_error: OnErrorOption = OnError.STOP,
 ) -> None:
     """Compare bottlenecks with the same encoder and decoder, on black and white images.
 
@@ -238,6 +250,7 @@ def bottlenecks(
         device=device,
         threads=threads,
         size=size,
+        on_error=on_error.value,
     )
     names = [name.strip() for name in (recipes or "").split(",") if name.strip()]
     compare_bottlenecks(BottleneckComparison(request, names or COMPARED, own or [], folder))

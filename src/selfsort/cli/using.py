@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from selfsort.cli.options import DataArgument, ForceOption, RunArgument
+from selfsort.cli.options import DataArgument, ForceOption, OnError, OnErrorOption, RunArgument
 
 # torch, scikit-learn and the rest are imported inside the commands: help must not wait for them.
 
@@ -30,6 +30,7 @@ def predict(
             help="Leave the class empty where its probability is below P.",
         ),
     ] = None,
+    on_error: OnErrorOption = OnError.STOP,
     force: ForceOption = False,
 ) -> None:
     """Write file (or index), class, probability and outlier of each image to a CSV file.
@@ -45,7 +46,9 @@ def predict(
     """
     from selfsort.runs import predict_to_csv
 
-    predicted = predict_to_csv(run, data, out, abstain=abstain, force=force)
+    predicted = predict_to_csv(
+        run, data, out, abstain=abstain, on_error=on_error.value, force=force
+    )
     doubtful = f", {predicted.n_doubtful:,} of them in doubt" if abstain is not None else ""
     print(f"{out}: {predicted.n_images:,} images{doubtful}")
 
@@ -66,6 +69,7 @@ def suggest(
             "over.",
         ),
     ] = None,
+    on_error: OnErrorOption = OnError.STOP,
     force: ForceOption = False,
 ) -> None:
     """Choose the images whose label would help most.
@@ -85,7 +89,9 @@ def suggest(
     """
     from selfsort.runs import suggest_to_csv
 
-    picture = suggest_to_csv(run, data, out, n_images=n, labels=labels, force=force)
+    picture = suggest_to_csv(
+        run, data, out, n_images=n, labels=labels, on_error=on_error.value, force=force
+    )
     print(f"{out}: {n:,} images to look at in {picture}")
     command = shlex.join(["selfsort", "train", data, "--labels", str(out)])
     print(f"Fill in the column class, then: {command}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,17 +13,27 @@ from selfsort.datasets.openml import fetch, reason_of
 from selfsort.datasets.sources import SOURCES, Source, cache_folder, data_folder
 from selfsort.errors import InputError, unknown_name
 from selfsort.images import ImageSet, read_splits, resize_set
+from selfsort.images.folders import OnError
 from selfsort.images.idx import MNIST_FILES, find_mnist_files, idx_md5, read_mnist_folder
 from selfsort.images.sets import Part, make_sets
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A named data set, or a path: images to train with and, where there are, to test with."""
+    """A named data set, or a path: images to train with and, where there are, to test with.
+
+    `path` is what was read, as it was given; None for a named set.
+    """
 
     name: str
     train: ImageSet
     test: ImageSet | None
+    path: str | None = None
+
+    @property
+    def where(self) -> str:
+        """What an error calls the data: its path, or the name of the set."""
+        return self.path or self.name
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,9 @@ _DIGITS = DatasetInfo(
 )
 
 
-def load_dataset(data: str | Path, *, size: int | None = None) -> Dataset:
+def load_dataset(
+    data: str | Path, *, size: int | None = None, on_error: OnError = "stop"
+) -> Dataset:
     """Load a named data set, or the images of a path.
 
     A named set is looked for in the folder ``$SELFSORT_DATA/<name>`` (idx files, one npz file,
@@ -56,6 +69,8 @@ def load_dataset(data: str | Path, *, size: int | None = None) -> Dataset:
         A name that `known_datasets` lists, or what `read_splits` reads.
     size : int, optional
         Height and width to bring every image to, in pixels, at least 8.
+    on_error : {"stop", "skip"}, default="stop"
+        What a picture of a folder that cannot be read does; see `read_splits`.
 
     Returns
     -------
@@ -86,8 +101,9 @@ def load_dataset(data: str | Path, *, size: int | None = None) -> Dataset:
         splits = _load_digits()
     elif name in SOURCES:
         splits = _load_source(name)
-    elif Path(data).exists():
-        return Dataset(_stem(Path(data)), *read_splits(data, size))
+    elif os.path.lexists(data):
+        train, test = read_splits(data, size, on_error)
+        return Dataset(_stem(Path(data)), train, test, name)
     else:
         error = unknown_name("data set", name, [_DIGITS.name, *SOURCES])
         raise InputError(f"{error} There is no file or folder '{name}' either.")

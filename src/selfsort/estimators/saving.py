@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,28 +94,36 @@ def load_estimator(folder: str | Path) -> BaseAutoencoder:
     """
     folder = Path(folder)
     config, arrays = checkpoints.load(folder)
-    if config.estimator not in ESTIMATORS:
-        raise unknown_name("estimator", config.estimator, ESTIMATORS)
+    with _naming_file(folder / checkpoints.CONFIG, "cannot be used", "the file"):
+        estimator = _made(config)
+        _check_config(config)
+        _set_attributes(estimator, config)
+    with _naming_file(folder, "weights and configuration do not fit together", "both files"):
+        _restore(estimator, config, arrays)
+    return estimator
+
+
+@contextlib.contextmanager
+def _naming_file(path: Path, fact: str, restored: str) -> Iterator[None]:
+    """Turn whatever a wrong configuration or wrong weights lead to into one sentence."""
     try:
-        return _restored(config, arrays)
-    except (TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        yield
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise InputError(
-            f"{folder}: weights and configuration do not fit together ({reason}). Train the model "
-            "again, or restore both files from a copy."
+            f"{path}: {fact} ({reason}). Train the model again, or restore {restored} from a copy."
         ) from error
 
 
-def _restored(config: checkpoints.Config, arrays: dict[str, np.ndarray]) -> BaseAutoencoder:
-    estimator = _made(config)
-    _check_config(config)
-    _set_attributes(estimator, config)
+def _restore(estimator: Any, config: checkpoints.Config, arrays: dict[str, np.ndarray]) -> None:
+    """Give an estimator its model, and what was measured of the training images."""
     model = estimator._make_model(config.network, config.n_classes)
     weights = {
         name.removeprefix(PREFIX): array
         for name, array in arrays.items()
         if name.startswith(PREFIX)
     }
+    _check_names(arrays)
     _check_weights(model, weights)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     estimator.model_ = model.eval()
@@ -127,11 +137,12 @@ def _restored(config: checkpoints.Config, arrays: dict[str, np.ndarray]) -> Base
     if isinstance(estimator, AutoencoderClusterer):
         estimator.labels_ = _array(arrays, "labels", None)
         estimator.n_classes_ = config.n_classes
-    return estimator
 
 
 def _made(config: checkpoints.Config) -> Any:
     """Return the unfitted estimator, its parameters checked."""
+    if config.estimator not in ESTIMATORS:
+        raise unknown_name("estimator", config.estimator, ESTIMATORS)
     cls = ESTIMATORS[config.estimator]
     known = cls._get_param_names()
     for name in config.parameters:
@@ -185,9 +196,17 @@ def _device(device: str) -> torch.device:
         return resolve_device("auto")
 
 
+def _check_names(arrays: dict[str, np.ndarray]) -> None:
+    measured = {"style_means", "style_factors", "labels"}
+    for name in arrays:
+        if not name.startswith((PREFIX, SCALE)) and name not in measured:
+            raise InputError(f"no model has {name}")
+
+
 def _check_weights(model: Model, weights: dict[str, np.ndarray]) -> None:
+    state = model.state_dict()
     # A single number may have been written as an array of one.
-    wanted = {name: tuple(tensor.shape) or (1,) for name, tensor in model.state_dict().items()}
+    wanted = {name: tuple(tensor.shape) or (1,) for name, tensor in state.items()}
     for name in [*wanted, *weights]:
         if name not in weights:
             raise InputError(f"the weights lack {name}")
@@ -198,6 +217,11 @@ def _check_weights(model: Model, weights: dict[str, np.ndarray]) -> None:
             raise InputError(
                 f"{name} has shape {shape} in the weights and {wanted[name]} by the configuration"
             )
+        kinds = weights[name].dtype.kind, state[name].numpy(force=True).dtype.kind
+        if kinds[0] != kinds[1]:
+            raise InputError(f"{name} is of type {weights[name].dtype}")
+        if kinds[0] == "f" and not np.isfinite(weights[name]).all():
+            raise InputError(f"{name} has NaN or infinity")
 
 
 def _two_blank(estimator: BaseAutoencoder) -> Data:

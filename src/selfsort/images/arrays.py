@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from selfsort.errors import InputError
+from selfsort.images.files import check_unpacked
 from selfsort.images.sets import ImageSet, Part, make_sets
 
 MIN_SIDE = 8  # pixels: the networks halve an image at least twice
@@ -267,3 +268,4 @@ def _check_archive(path: Path) -> None:
             f"{path}: would unpack to {total} bytes; the limit is {MAX_BYTES}. "
             "Split it into smaller files."
         )
+    check_unpacked(path, total)

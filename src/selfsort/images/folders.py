@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from selfsort.errors import InputError
 from selfsort.images.arrays import MIN_SIDE
+from selfsort.images.files import check_name, printable
 from selfsort.images.pixels import picture_size, read_picture
-from selfsort.images.sets import ImageSet, Part, make_sets
+from selfsort.images.sets import ImageSet, Part, Skipped, make_sets
+
+OnError = Literal["stop", "skip"]
+T = TypeVar("T")
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_DEFAULT_SIDE = 64  # pixels: the largest size that is chosen without being asked
 MAX_KEPT_SIDE = 256  # pixels: pictures of one common size are kept up to this
 
 
-def read_folder(folder: Path, size: int | None) -> list[ImageSet]:
-    """Read all pictures of a folder; one set, or two where it holds ``train`` and ``test``."""
+def read_folder(folder: Path, size: int | None, on_error: OnError = "stop") -> list[ImageSet]:
+    """Read all pictures of a folder; one set, or two where it holds ``train`` and ``test``.
+
+    With `on_error` "skip" pictures that cannot be read are left out, and listed in the sets.
+    """
     splits = _split_folders(folder)
     files = [_picture_files(folder / split) for split in splits]
     for split, names in zip(splits, files, strict=True):
@@ -32,14 +42,25 @@ def read_folder(folder: Path, size: int | None) -> list[ImageSet]:
     paths = [
         folder / split / name for split, names in zip(splits, files, strict=True) for name in names
     ]
-    images = _read_pictures(paths, size)
-    parts, start = [], 0
+    images, broken = _read_pictures(folder, paths, size, skip=on_error == "skip")
+    parts, skipped, start, row = [], [], 0, 0
     for split, names in zip(splits, files, strict=True):
-        stop = start + len(names)
-        shown = tuple((Path(split) / name).as_posix() for name in names)
-        parts.append(Part(images[start:stop], _class_values(names), shown))
-        start = stop
-    return make_sets(parts, str(folder))
+        kept = [i for i in range(len(names)) if start + i not in broken]
+        shown = tuple((Path(split) / names[i]).as_posix() for i in kept)
+        if not kept:
+            raise InputError(f"{folder / split}: none of its {len(names)} pictures can be read.")
+        part_of = images[row : row + len(kept)]
+        parts.append(Part(part_of, _class_values([names[i] for i in kept]), shown))
+        skipped.append(
+            tuple(
+                Skipped(printable((Path(split) / name).as_posix()), broken[start + i])
+                for i, name in enumerate(names)
+                if start + i in broken
+            )
+        )
+        start, row = start + len(names), row + len(kept)
+    sets = make_sets(parts, str(folder))
+    return [replace(one, skipped=left) for one, left in zip(sets, skipped, strict=True)]
 
 
 def common_size(sizes: list[tuple[int, int]], size: int | None) -> tuple[int, int]:
@@ -66,11 +87,13 @@ def common_size(sizes: list[tuple[int, int]], size: int | None) -> tuple[int, in
 
 def _split_folders(folder: Path) -> list[str]:
     entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
-    subfolders = {entry.name for entry in entries if entry.is_dir()}
+    subfolders = {entry.name for entry in entries if os.path.isdir(entry.path)}
     if not {"train", "test"} <= subfolders:
         return ["."]
     others = sorted(subfolders - {"train", "test"})
-    others += sorted(entry.name for entry in entries if entry.is_file() and _is_picture(entry.name))
+    others += sorted(
+        entry.name for entry in entries if _is_picture(entry.name) and entry.name not in subfolders
+    )
     if others:
         raise InputError(
             f"{folder}: holds {others[0]} beside train and test, so it is unclear whether these "
@@ -99,14 +122,35 @@ def _class_values(names: list[str]) -> np.ndarray | None:
     return np.array(classes) if any(classes) else None
 
 
-def _read_pictures(paths: list[Path], size: int | None) -> np.ndarray:
+def _read_pictures(
+    folder: Path, paths: list[Path], size: int | None, *, skip: bool
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Return the pixels of all pictures that can be read, and why each other one cannot."""
+    broken: dict[int, str] = {}
+
+    def tried(i: int, read: Callable[[Path], T]) -> T | None:
+        try:
+            check_name(folder, paths[i].relative_to(folder).as_posix())
+            return read(paths[i])
+        except InputError as error:
+            if not skip:
+                raise
+            broken[i] = str(error).removesuffix(" Nothing was written.")
+            return None
+
     with warnings.catch_warnings():
         # A picture beyond half of Pillow's limit only warns; here it is refused as well.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        height, width = common_size([picture_size(path) for path in paths], size)
-        pictures = [read_picture(path, height, width) for path in paths]
-    channels = max(len(picture) for picture in pictures)  # one in colour: all in colour
+        sizes = [found for i in range(len(paths)) if (found := tried(i, picture_size)) is not None]
+        if not sizes:
+            raise InputError(f"{folder}: none of its {len(paths)} pictures can be read.")
+        height, width = common_size(sizes, size)
+        whole = [i for i in range(len(paths)) if i not in broken]
+        read = [tried(i, lambda path: read_picture(path, height, width)) for i in whole]
+    pictures = [picture for picture in read if picture is not None]
+    # One in colour: all in colour.
+    channels = max((len(picture) for picture in pictures), default=1)
     images = np.empty((len(pictures), channels, height, width), np.uint8)
     for row, picture in enumerate(pictures):
         images[row] = picture
-    return images
+    return images, broken

@@ -19,9 +19,11 @@ import numpy as np
 
 from selfsort.errors import InputError
 from selfsort.images.arrays import MAX_BYTES, as_images
+from selfsort.images.files import check_file, check_unpacked
 from selfsort.images.sets import ImageSet, Part, make_sets
 
 UBYTE = 0x08
+CHUNK = 2**24
 GZIP_MAGIC = b"\x1f\x8b"
 MNIST_FILES = (
     "train-images-idx3-ubyte",
@@ -41,12 +43,13 @@ def read_idx(path: Path) -> np.ndarray:
     InputError
         If the magic number, the sizes or the gzip data are wrong.
     """
+    check_file(path)
     try:
         with open(path, "rb") as raw:
             packed = raw.read(2) == GZIP_MAGIC
             raw.seek(0)
             if not packed:
-                return _read_stream(raw, path)
+                return _read_stream(raw, path, path.stat().st_size)
             with gzip.open(raw) as unpacked:
                 return _read_stream(unpacked, path)  # type: ignore[arg-type]
     except (OSError, EOFError, zlib.error) as error:
@@ -121,7 +124,8 @@ def read_idx_images(path: Path) -> list[ImageSet]:
     return make_sets([Part(images, values)], str(path if labels is None else labels))
 
 
-def _read_stream(stream: BinaryIO, path: Path) -> np.ndarray:
+def _read_stream(stream: BinaryIO, path: Path, size: int | None = None) -> np.ndarray:
+    """Read an array; `size` is that of the file where it is not packed."""
     shape = _read_header(stream, path)
     promised = math.prod(shape)
     if promised > MAX_BYTES:
@@ -129,7 +133,9 @@ def _read_stream(stream: BinaryIO, path: Path) -> np.ndarray:
             f"{path}: the header promises {promised} bytes; the limit is {MAX_BYTES}. "
             "Split it into smaller files."
         )
-    content = stream.read(promised)
+    if size is None:
+        check_unpacked(path, promised)
+    content = _read_up_to(stream, promised if size is None else min(promised, size))
     if len(content) < promised:
         raise InputError(
             f"{path}: the header promises {promised} values, but only {len(content)} follow. "
@@ -140,7 +146,15 @@ def _read_stream(stream: BinaryIO, path: Path) -> np.ndarray:
             f"{path}: more follows than the {promised} values that the header promises. "
             "Fetch or copy the file again."
         )
-    return np.frombuffer(content, np.uint8).reshape(shape).copy()  # bytes cannot be written to
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _read_up_to(stream: BinaryIO, n_bytes: int) -> bytearray:
+    """Read so many bytes, or all there are: memory is taken for what comes, not for a promise."""
+    content = bytearray()
+    while piece := stream.read(min(CHUNK, n_bytes - len(content))):
+        content += piece
+    return content
 
 
 def _read_header(stream: BinaryIO, path: Path) -> tuple[int, ...]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from selfsort.errors import InputError
+from selfsort.images.files import check_file
 from selfsort.images.sets import class_order
+
+MOST_DIGITS = 20
 
 
 def read_labels(
@@ -17,6 +20,7 @@ def read_labels(
     names: tuple[str, ...] | None,
     n_images: int,
     class_names: tuple[str, ...] | None = None,
+    skipped: Collection[str] = (),
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Read a CSV file with the header ``file,class`` or ``index,class``.
 
@@ -32,6 +36,8 @@ def read_labels(
         Number of images; an index goes from 0 to ``n_images - 1``.
     class_names : tuple of str, optional
         The classes that may occur, in order. By default those in the file, sorted.
+    skipped : collection of str, default=()
+        File names that may occur too, of images that were left out.
 
     Returns
     -------
@@ -47,7 +53,8 @@ def read_labels(
     """
     path = Path(path)
     given: dict[int, tuple[str, int]] = {}  # image: its class, and the line that says so
-    for line, key, value in _rows(path, names, n_images):
+    check_file(path)
+    for line, key, value in _rows(path, names, n_images, skipped):
         known, first_line = given.setdefault(key, (value, line))
         if known != value:
             raise InputError(
@@ -69,7 +76,7 @@ def read_labels(
 
 
 def _rows(
-    path: Path, names: tuple[str, ...] | None, n_images: int
+    path: Path, names: tuple[str, ...] | None, n_images: int, skipped: Collection[str]
 ) -> Iterator[tuple[int, int, str]]:
     """Yield line number, image and class of every labelled row."""
     try:
@@ -84,6 +91,8 @@ def _rows(
                 if len(row) != 2:
                     raise InputError(f"{where}: has {len(row)} values. Give {kind},class.")
                 key, value = (cell.strip() for cell in row)
+                if kind == "file" and _posix(key) in skipped:
+                    continue
                 image = (
                     _image_of_index(key, n_images, where)
                     if kind == "index"
@@ -113,18 +122,25 @@ def _header(row: list[str], path: Path, names: tuple[str, ...] | None) -> str:
 
 
 def _image_of_index(key: str, n_images: int, where: str) -> int:
-    if not (key.isascii() and key.isdecimal()) or int(key) >= n_images:
+    # More digits than Python turns into a number are no index either.
+    digits = key.isascii() and key.isdecimal() and len(key) <= MOST_DIGITS
+    if not digits or int(key) >= n_images:
+        shown = key if len(key) <= MOST_DIGITS else f"{key[:MOST_DIGITS]}…"
         raise InputError(
-            f"{where}: there is no image with index '{key}'. Indices go from 0 to {n_images - 1}."
+            f"{where}: there is no image with index '{shown}'. Indices go from 0 to {n_images - 1}."
         )
     return int(key)
 
 
 def _image_of_file(key: str, index: dict[str, int], where: str) -> int:
-    name = key.replace("\\", "/").removeprefix("./")
+    name = _posix(key)
     if name not in index:
         raise InputError(
             f"{where}: there is no image file '{key}'. "
             "Give names relative to the folder of the images."
         )
     return index[name]
+
+
+def _posix(key: str) -> str:
+    return key.replace("\\", "/").removeprefix("./")

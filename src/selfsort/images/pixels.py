@@ -12,10 +12,19 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from selfsort.errors import InputError
+from selfsort.images.files import check_file
 
 FORMATS = ("PNG", "JPEG")
 _ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 exchange height and width
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -73,6 +82,7 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a picture; whatever Pillow cannot read becomes one sentence that names the file."""
+    check_file(path)
     try:
         with Image.open(path, formats=FORMATS) as image:
             yield image

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from selfsort.errors import InputError
 from selfsort.images.arrays import MIN_SIDE, read_npy, read_npz
-from selfsort.images.folders import read_folder
+from selfsort.images.files import check_file
+from selfsort.images.folders import OnError, read_folder
 from selfsort.images.idx import (
     MNIST_FILES,
     find_mnist_files,
@@ -19,15 +21,17 @@ from selfsort.images.pixels import resize_images
 from selfsort.images.sets import ImageSet
 
 
-def read_images(path: str | Path, size: int | None = None) -> ImageSet:
+def read_images(path: str | Path, size: int | None = None, on_error: OnError = "stop") -> ImageSet:
     """Read the images of a path; the training part where it holds a test part too.
 
     See `read_splits` for what can be read.
     """
-    return read_splits(path, size)[0]
+    return read_splits(path, size, on_error)[0]
 
 
-def read_splits(path: str | Path, size: int | None = None) -> tuple[ImageSet, ImageSet | None]:
+def read_splits(
+    path: str | Path, size: int | None = None, on_error: OnError = "stop"
+) -> tuple[ImageSet, ImageSet | None]:
     """Read the training and the test images of a path.
 
     Parameters
@@ -49,6 +53,9 @@ def read_splits(path: str | Path, size: int | None = None) -> tuple[ImageSet, Im
         the rest is padded with the median colour of the image's border. By default a size
         that all pictures share is kept if its sides are 8 to 256; other pictures get a square
         of the median of their larger sides, at least 8 and at most 64. Arrays keep theirs.
+    on_error : {"stop", "skip"}, default="stop"
+        What a picture that cannot be read does: it stops the reading, or is left out and listed
+        in the set's `skipped`.
 
     Returns
     -------
@@ -69,9 +76,11 @@ def read_splits(path: str | Path, size: int | None = None) -> tuple[ImageSet, Im
     path = Path(path)
     if size is not None and size < MIN_SIDE:
         raise InputError(f"size is {size}. Give at least {MIN_SIDE} pixels.")
-    if not path.exists():
+    if on_error not in ("stop", "skip"):
+        raise InputError(f"on_error must be 'stop' or 'skip'. Got {on_error!r} instead.")
+    if not os.path.exists(path):  # also where a name is too long, or a link leads in a circle
         raise InputError(f"{path}: there is no such file or folder. Check the path.")
-    sets = _read_sets(path, size)
+    sets = _read_sets(path, size, on_error)
     if size is not None:
         sets = [resize_set(each, size, name=str(path)) for each in sets]
     return sets[0], sets[1] if len(sets) > 1 else None
@@ -91,12 +100,13 @@ def resize_set(images: ImageSet, size: int, *, name: str = "X") -> ImageSet:
     return replace(images, images=resize_images(images.images, size))
 
 
-def _read_sets(path: Path, size: int | None) -> list[ImageSet]:
+def _read_sets(path: Path, size: int | None, on_error: OnError) -> list[ImageSet]:
     if path.is_dir():
         files = find_mnist_files(path)
         if MNIST_FILES[0] in files:
             return read_mnist_folder(files, str(path))
-        return read_folder(path, size)
+        return read_folder(path, size, on_error)
+    check_file(path)
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return read_npy(path)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from selfsort.errors import InputError
+
+
+class Skipped(NamedTuple):
+    """A picture that could not be read, and why."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +33,8 @@ class ImageSet:
         Name of each class, in order; ``"0"`` to ``"9"`` for the digits.
     names : tuple of str or None
         File names relative to the folder that was read, with ``/`` between the parts.
+    skipped : tuple of Skipped
+        Pictures that could not be read, where these are to be left out.
 
     Examples
     --------
@@ -37,6 +47,7 @@ class ImageSet:
     labels: np.ndarray | None = None
     class_names: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
+    skipped: tuple[Skipped, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)

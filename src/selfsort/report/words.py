@@ -16,9 +16,7 @@ def summary(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> 
         sentences.append("The training was stopped early: these figures are what it had learned.")
         if not any(name in row for row in history for name in ("mse", "bce")):
             sentences.append("The decoder had learned nothing yet: its pictures mean nothing.")
-    unused = _unused_classes(result)
-    if unused:
-        sentences.append(unused)
+    sentences += [_unused_classes(result), _left_out(result)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -72,6 +70,14 @@ def _unused_classes(result: Mapping[str, Any]) -> str:
     if not n_classes or in_use is None or in_use >= n_classes:
         return ""
     return f"Only {in_use} of {n_classes} classes are in use."
+
+
+def _left_out(result: Mapping[str, Any]) -> str:
+    skipped = result.get("skipped")
+    if not isinstance(skipped, list) or not skipped:
+        return ""
+    what = "1 picture" if len(skipped) == 1 else f"{count(len(skipped))} pictures"
+    return f"{what} could not be read and took no part: result.json lists them."
 
 
 def assumptions(result: Mapping[str, Any]) -> list[str]:

@@ -33,7 +33,7 @@ from selfsort.images import ImageSet
 from selfsort.objectives import Objective
 from selfsort.report import write_bottlenecks
 from selfsort.runs.comparing import check_same, result_of
-from selfsort.runs.data import as_given
+from selfsort.runs.data import as_given, tell_skipped
 from selfsort.runs.evaluating import label_indices
 from selfsort.runs.request import Request
 from selfsort.runs.training import machine, prepare, versions
@@ -104,7 +104,9 @@ def compare_bottlenecks(asked: BottleneckComparison, console: Console | None = N
             raise InputError(
                 f"The recipe '{name}' is not one of a bottleneck. Known: {', '.join(COMPARED)}."
             )
-    data = load_dataset(asked.request.data, size=asked.request.size)
+    shared = asked.request
+    data = load_dataset(shared.data, size=shared.size, on_error=shared.on_error)
+    tell_skipped(console, data.train, data.test)
     requests = [
         dataclasses.replace(asked.request, recipe=name, out=asked.out / name, force=True)
         for name in names

@@ -21,6 +21,7 @@ from selfsort import recipes
 from selfsort.checkpoints import write_text
 from selfsort.datasets import Dataset, load_dataset
 from selfsort.errors import InputError
+from selfsort.runs.data import tell_skipped
 from selfsort.runs.request import Request, asked, is_unfinished
 from selfsort.runs.training import machine, prepare, train, versions
 from selfsort.verified import naming
@@ -63,7 +64,9 @@ def compare(comparison: Comparison, console: Console | None = None) -> Path:
         raise InputError(f"{comparison.out}: is a file, not a folder. Give another --out.")
     for name in comparison.recipes:
         recipes.get_recipe(name)
-    data = load_dataset(comparison.request.data, size=comparison.request.size)
+    shared = comparison.request
+    data = load_dataset(shared.data, size=shared.size, on_error=shared.on_error)
+    tell_skipped(console, data.train, data.test)
     requests = [
         _request(comparison, name, seed)
         for name in dict.fromkeys(comparison.recipes)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
 from selfsort.datasets import Dataset
 from selfsort.errors import InputError
 from selfsort.images import ImageSet, read_labels
 from selfsort.recipes import Recipe
+
+MOST_TOLD = 20
+"""Pictures that were left out: so many are named where somebody reads it."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,13 @@ def choose_labels(option: str, recipe: Recipe, data: Dataset, seed: int) -> Labe
     if option == "all" or option.isdecimal():
         if data.train.labels is None:
             raise InputError(
-                f"{data.name}: has no labels to learn from: give --labels none, or a CSV file with "
-                "the columns file (or index) and class."
+                f"{data.where}: has no labels to learn from: give --labels none, or a CSV file "
+                "with the columns file (or index) and class."
             )
         index = data.train.labels
-        _check_two_classes(index, data.name)
+        _check_two_classes(index, data.where)
         if option != "all":
-            index = _drawn(index, int(option), seed, data.name)
+            index = _drawn(index, int(option), seed, data.where)
         return Labels(index, data.train.class_names)
     path = Path(option)
     if path.suffix.lower() != ".csv":
@@ -91,7 +96,11 @@ def choose_labels(option: str, recipe: Recipe, data: Dataset, seed: int) -> Labe
             f"--labels must be 'none', 'all', a number or a CSV file. Got '{option}' instead."
         )
     index, class_names = read_labels(
-        path, data.train.names, len(data.train), class_names=data.train.class_names
+        path,
+        data.train.names,
+        len(data.train),
+        class_names=data.train.class_names,
+        skipped=[one.name for one in data.train.skipped],
     )
     _check_two_classes(index, str(path))
     return Labels(index, class_names)
@@ -134,6 +143,19 @@ def _drawn(labels: np.ndarray, n_labels: int, seed: int, name: str) -> np.ndarra
     chosen = np.full(len(labels), -1)
     chosen[drawn] = labels[drawn]
     return chosen
+
+
+def tell_skipped(console: Console, *sets: ImageSet | None) -> None:
+    """Say which pictures were left out, and why."""
+    skipped = [one for images in sets if images is not None for one in images.skipped]
+    if skipped:
+        kept = sum(len(images) for images in sets if images is not None)
+        say = functools.partial(console.print, highlight=False, soft_wrap=True, markup=False)
+        say(f"Left out {len(skipped):,} of {kept + len(skipped):,} pictures:")
+        for one in skipped[:MOST_TOLD]:
+            say(f"  {one.reason}")
+        if len(skipped) > MOST_TOLD:
+            say(f"  and {len(skipped) - MOST_TOLD:,} more")
 
 
 def keys_of(images: ImageSet) -> tuple[str, list[str]]:

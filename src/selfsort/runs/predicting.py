@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from rich.console import Console
 
 from selfsort.checkpoints import write_atomically
 from selfsort.datasets import known_datasets, load_dataset
 from selfsort.errors import InputError
 from selfsort.estimators import Autoencoder, load_estimator
 from selfsort.images import ImageSet, read_images
-from selfsort.runs.data import as_given, keys_of
+from selfsort.images.folders import OnError
+from selfsort.runs.data import as_given, keys_of, tell_skipped
 from selfsort.verified import naming
 
 
@@ -26,7 +28,13 @@ class Predicted(NamedTuple):
 
 
 def predict_to_csv(
-    run: Path, data: str, out: Path, *, abstain: float | None = None, force: bool = False
+    run: Path,
+    data: str,
+    out: Path,
+    *,
+    abstain: float | None = None,
+    on_error: OnError = "stop",
+    force: bool = False,
 ) -> Predicted:
     """Write file (or index), class, probability and outlier score of each image.
 
@@ -40,6 +48,8 @@ def predict_to_csv(
         The CSV file.
     abstain : float, optional
         Images whose largest probability is below it get an empty class.
+    on_error : {"stop", "skip"}, default="stop"
+        What a picture that cannot be read does: with "skip" it gets no line, and is told of.
     force : bool, default=False
         Replace an existing file.
 
@@ -54,7 +64,8 @@ def predict_to_csv(
     """
     check_new_file(out, force=force)
     estimator = load_with_classes(run)
-    images = _read(data, size_of(estimator))
+    images = _read(data, size_of(estimator), on_error)
+    tell_skipped(Console(stderr=True), images)
     X = as_given(images)
     predicted, probability = estimator.predict(X), estimator.predict_proba(X)
     classes = getattr(estimator, "classes_", np.arange(probability.shape[1]))
@@ -90,10 +101,10 @@ def load_with_classes(run: Path) -> Any:
     return estimator
 
 
-def _read(data: str, size: int | None) -> ImageSet:
+def _read(data: str, size: int | None, on_error: OnError) -> ImageSet:
     """Return the images of a path, or the test images of a named data set."""
     if data not in {info.name for info in known_datasets()}:
-        return read_images(data, size=size)
+        return read_images(data, size=size, on_error=on_error)
     named = load_dataset(data, size=size)
     return named.test or named.train
 

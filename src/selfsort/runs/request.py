@@ -16,6 +16,7 @@ import torch
 from selfsort.checkpoints import to_json, write_text
 from selfsort.errors import InputError
 from selfsort.estimators.checkpoint import EVERY
+from selfsort.images.folders import OnError
 from selfsort.runs.folder import RECORD
 from selfsort.version import __version__
 
@@ -40,6 +41,8 @@ class Request:
     seed : int
     out : Path or None
         None: ``runs/<data>-<recipe>``, numbered where that exists.
+    on_error : {"stop", "skip"}
+        What a picture that cannot be read does.
     force : bool
         Replace an earlier run.
     parameters : dict
@@ -60,6 +63,7 @@ class Request:
     device: str = "auto"
     threads: int | None = None
     size: int | None = None
+    on_error: OnError = "stop"
     force: bool = False
     parameters: dict[str, Any] = field(default_factory=dict)
     checkpoint_every: float = EVERY
@@ -85,18 +89,19 @@ class Record(pydantic.BaseModel):
     threads: pydantic.PositiveInt | None
     threads_used: pydantic.PositiveInt
     size: pydantic.PositiveInt | None
+    on_error: OnError
     parameters: dict[str, Any]
     checkpoint_every: pydantic.NonNegativeFloat
 
 
 def absolute(text: str | None) -> str | None:
     """Return a path that exists as seen from everywhere; anything else as it is."""
-    return os.path.abspath(text) if text is not None and Path(text).exists() else text
+    return os.path.abspath(text) if text is not None and os.path.exists(text) else text
 
 
 def asked(request: Request) -> dict[str, Any]:
     """Return what decides, beside recipe and seed, what a run learns."""
-    names = ("data", "n_classes", "labels", "epochs", "size")
+    names = ("data", "n_classes", "labels", "epochs", "size", "on_error")
     wanted = {name: getattr(request, name) for name in names}
     return wanted | {"data": absolute(request.data), "labels": absolute(request.labels)}
 

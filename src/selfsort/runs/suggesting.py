@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from selfsort import pictures
 from selfsort.datasets import load_dataset
 from selfsort.errors import InputError
 from selfsort.images import ImageSet, read_labels
-from selfsort.runs.data import as_given, keys_of
+from selfsort.images.folders import OnError
+from selfsort.runs.data import as_given, keys_of, tell_skipped
 from selfsort.runs.evaluating import class_names
 from selfsort.runs.predicting import check_new_file, load_with_classes, size_of, write_csv
 from selfsort.verified import naming
@@ -24,6 +26,7 @@ def suggest_to_csv(
     *,
     n_images: int = 10,
     labels: Path | None = None,
+    on_error: OnError = "stop",
     force: bool = False,
 ) -> Path:
     """Write which images to label next, in a CSV file to fill in, and a picture of them.
@@ -46,6 +49,8 @@ def suggest_to_csv(
     labels : Path, optional
         CSV file of labels that are known. Their images are not suggested; their lines are written
         after the new ones, so that the new file replaces this one.
+    on_error : {"stop", "skip"}, default="stop"
+        What a picture that cannot be read does: with "skip" it is left out, and told of.
     force : bool, default=False
         Replace existing files.
 
@@ -63,7 +68,8 @@ def suggest_to_csv(
     for path in (out, picture):
         check_new_file(path, force=force)
     estimator = load_with_classes(run)
-    images = load_dataset(data, size=size_of(estimator)).train
+    images = load_dataset(data, size=size_of(estimator), on_error=on_error).train
+    tell_skipped(Console(stderr=True), images)
     header, keys = keys_of(images)
     known, names = _known(labels, images)
     _check_count(n_images, int((known < 0).sum()), data)
@@ -86,7 +92,8 @@ def _known(labels: Path | None, images: ImageSet) -> tuple[np.ndarray, tuple[str
     """Return the index of each image's class in a file of labels, -1 for none, and the names."""
     if labels is None:
         return np.full(len(images), -1), ()
-    return read_labels(labels, images.names, len(images))
+    skipped = [one.name for one in images.skipped]
+    return read_labels(labels, images.names, len(images), skipped=skipped)
 
 
 def _check_count(n_images: int, n_free: int, data: str) -> None:

@@ -28,7 +28,7 @@ from selfsort.recipes import Recipe
 from selfsort.report import write_report
 from selfsort.runs import evaluating, illustrating
 from selfsort.runs.callbacks import Bars, Row, RunCheckpoint, StopOnSignal, Watch
-from selfsort.runs.data import Labels, as_given, choose_labels, with_labels
+from selfsort.runs.data import Labels, as_given, choose_labels, tell_skipped, with_labels
 from selfsort.runs.folder import (
     CHECKPOINTS,
     RECORD,
@@ -170,7 +170,8 @@ def prepare(request: Request, console: Console, data: Dataset | None = None) -> 
         check_free(folder, force=request.force)
         record = record_of(request, recipe.name)
     if data is None:
-        data = load_dataset(request.data, size=request.size)
+        data = load_dataset(request.data, size=request.size, on_error=request.on_error)
+        tell_skipped(console, data.train, data.test)
     labels = choose_labels(option, recipe, data, request.seed)
     run = Run(
         request,
@@ -182,8 +183,21 @@ def prepare(request: Request, console: Console, data: Dataset | None = None) -> 
         record,
         Occupation(folder),
     )
-    _estimator(run, {})._validate_params()
+    estimator = _estimator(run, {})
+    estimator._validate_params()
+    _check_count(run, getattr(estimator, "n_classes", 2))
     return run
+
+
+def _check_count(run: Run, n_classes: int | None) -> None:
+    """Raise if there are fewer images than classes, naming the file."""
+    n_images, least = len(run.data.train), n_classes or 10
+    if n_images < least:
+        raise InputError(
+            f"{run.data.where}: holds {n_images} image{'s' * (n_images > 1)}, but {least} "
+            f"{'classes are to be learned' if least > 2 else 'are needed to learn from'}: give "
+            f"more images{', or a smaller --classes' * (least > 2)}."
+        )
 
 
 def _estimator(run: Run, changes: dict[str, Any]) -> Any:
@@ -358,6 +372,7 @@ def _result(run: Run, estimator: Any, extra: dict[str, Any]) -> dict[str, Any]:
     rates = [row["images_per_second"] for row in run.watch.rows]
     means = getattr(estimator, "style_means_", None)
     curve = illustrating.information_curve(estimator)
+    parts = [part for part in (run.data.train, run.data.test) if part is not None]
     return {
         "recipe": run.recipe.name,
         "data": run.data.name,
@@ -382,6 +397,7 @@ def _result(run: Run, estimator: Any, extra: dict[str, Any]) -> dict[str, Any]:
         "parameters": {
             name: value for name, value in run.recipe.parameters.items() if value is not None
         },
+        "skipped": [one._asdict() for part in parts for one in part.skipped],
         "extra": extra,
     }
 
