@@ -177,7 +177,8 @@ ERRORS = {
     ),
     "fewer labels than classes": (
         "train {small.npz} --labels 3 --out {new}",
-        "--labels must be from 10 (one a class) to 60 (all) for small. Got 3 instead.",
+        "--labels must be from 10 (one a class) to 60 (all) for {small.npz}. "
+        "Got 3 instead.",
     ),
     "labels that are no number": (
         "train {small.npz} --labels some --out {new}",
@@ -189,18 +190,18 @@ ERRORS = {
     ),
     "no labels to teach": (
         "train {photos} --recipe teach --out {new}",
-        "photos: has no labels to learn from: give --labels none, or a CSV file with the columns "
-        "file (or index) and class.",
+        "{photos}: has no labels to learn from: give --labels none, or a CSV file with the "
+        "columns file (or index) and class.",
     ),
     "one class only": (
         "train {one-class} --labels all --out {new}",
-        "one-class: has labels of 1 class, but there must be at least 2 classes to learn: label "
-        "more images, or give --labels none.",
+        "{one-class}: has labels of 1 class, but there must be at least 2 classes to learn: "
+        "label more images, or give --labels none.",
     ),
     "no labels file": (
         "train {photos} --labels {none.csv} --out {new}",
-        "{none.csv}: not a readable CSV file in UTF-8 (No such file or directory). Give a file "
-        "with the header file,class or index,class.",
+        "{none.csv}: cannot be read (No such file or directory). Check the path and its "
+        "permissions.",
     ),
     "labels without labels": (
         "train {photos} --labels {no-labels.csv} --out {new}",
@@ -230,7 +231,8 @@ ERRORS = {
     ),
     "more classes than images": (
         "train {photos} --classes 13 --out {new}",
-        "n_samples=12 should be at least n_classes=13: give more images, or ask for fewer classes.",
+        "{photos}: holds 12 images, but 13 classes are to be learned: give more images, or a "
+        "smaller --classes.",
     ),
     "a run is there": (
         "train {small.npz} --out {run}",

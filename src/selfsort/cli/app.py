@@ -5,11 +5,11 @@ from __future__ import annotations
 # ruff: noqa: D406, D407, D412 - docstrings here are the text of --help
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from selfsort.cli.options import USAGE_ERROR
+from selfsort.cli.mistakes import USAGE_ERROR, Command, usage_message
 from selfsort.cli.training import bottlenecks, compare, train
 from selfsort.cli.using import datasets, predict, recipes, report, suggest
 from selfsort.errors import NotFiniteError, SelfsortError
@@ -52,7 +52,7 @@ def selfsort(
 
 
 for _command in (train, predict, suggest, report, compare, bottlenecks, datasets, recipes):
-    app.command()(_command)  # in the order of --help
+    app.command(cls=Command)(_command)  # in the order of --help
 
 
 def _fail(message: str, code: int) -> None:
@@ -62,22 +62,13 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _usage_message(error: Any) -> str:
-    """Return what was wrong with the command line, and the value that was given, if it was one."""
-    message = error.format_message()
-    full_stop = "" if message.endswith((".", "?", "!")) else "."
-    details = getattr(error.__cause__, "errors", None)  # pydantic's, where it read the value
-    given = f" Got '{details()[0]['input']}' instead." if details else ""
-    return f"{message}{full_stop}{given}"
-
-
 def main() -> None:
     """Run the command line; every error a person can cause is one line."""
     try:
         code = app(prog_name="selfsort", standalone_mode=False)
     except USAGE_ERROR as error:
         path = error.ctx.command_path if error.ctx else "selfsort"
-        _fail(f"{_usage_message(error)} See '{path} --help'.", 2)
+        _fail(f"{usage_message(error)} See '{path} --help'.", 2)
     except NotFiniteError as error:
         _fail(str(error), 1)
     except SelfsortError as error:

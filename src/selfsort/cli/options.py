@@ -9,9 +9,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
-"""Click's UsageError, which typer carries with it but does not export."""
-
 _DATA: Any = typer.Argument(
     metavar="DATA",
     help="A named data set (see `selfsort datasets`), a folder of PNG/JPEG, .npy, .npz or idx.",

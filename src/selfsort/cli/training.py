@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from selfsort.cli.mistakes import USAGE_ERROR
 from selfsort.cli.options import (
-    USAGE_ERROR,
     CheckpointEveryOption,
     ClassesOption,
     DataArgument,

@@ -34,7 +34,7 @@ from selfsort.estimators.outputs import (
     style_part,
 )
 from selfsort.estimators.reporting import CallbackBridge
-from selfsort.estimators.resources import resolve_device, threads
+from selfsort.estimators.resources import check_arguments, resolve_device, threads
 from selfsort.networks import Encoded, make_network, resolve_network
 from selfsort.objectives import RECONSTRUCTION_TERMS, Objective, Outputs
 from selfsort.training import Data, Feed, Fit, Model, Row, Settings
@@ -80,6 +80,11 @@ class BaseAutoencoder(
 
     _default_epochs: ClassVar[int] = 10
     _least_steps: ClassVar[int] = 600
+
+    def _validate_params(self) -> None:
+        """Raise scikit-learn's sentence for every parameter that is wrong, all of them at once."""
+        values = self.get_params(deep=False)
+        check_arguments(type(self).__name__, self._parameter_constraints, **values)
 
     # ---- one fit ------------------------------------------------------------------------
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
 
 from selfsort.errors import InputError
 
@@ -46,7 +47,9 @@ def threads(n_threads: int | None) -> Iterator[None]:
 
 
 def check_arguments(caller: str, limits: Mapping[str, list[Any]], **values: Any) -> None:
-    """Raise scikit-learn's sentence where an argument of a method is out of its limits.
+    """Raise scikit-learn's sentence for every argument that is out of its limits.
+
+    Where a name is close to one that is possible, that one is offered.
 
     Examples
     --------
@@ -58,7 +61,18 @@ def check_arguments(caller: str, limits: Mapping[str, list[Any]], **values: Any)
     selfsort.errors.InputError: The 'n_images' parameter of suggest must be an int in the range \
 [1, inf). Got 0 instead.
     """
-    try:
-        validate_parameter_constraints(limits, values, caller_name=caller)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    mistakes = []
+    for name, value in values.items():
+        try:
+            validate_parameter_constraints(limits, {name: value}, caller_name=caller)
+        except ValueError as error:
+            mistakes.append(f"{error}{_nearest(limits[name], value)}")
+    if mistakes:
+        raise InputError(" ".join(mistakes))
+
+
+def _nearest(constraints: list[Any], value: Any) -> str:
+    """Return a hint at the name that was meant, if one is near."""
+    known = [name for each in constraints if isinstance(each, StrOptions) for name in each.options]
+    found = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
+    return f" Did you mean '{found[0]}'?" if found else ""

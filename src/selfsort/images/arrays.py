@@ -253,7 +253,8 @@ def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     except InputError:
         raise
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        # Only the first sentence: NumPy's next one may tell how to load what is unsafe.
+        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
         raise InputError(
             f"{path}: not a readable {path.suffix} file ({reason}). Write it again with numpy, "
             "without object arrays."
