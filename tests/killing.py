@@ -135,6 +135,37 @@ def kill_at_random(data: Path, out: Path, kind: str, seconds: float, rng: random
     return stage
 
 
+def stopped_again_and_again(
+    data: Path, run: Path, number: signal.Signals, moments: list[float]
+) -> tuple[float, list[str]]:
+    """Send a signal to a run, go on with it, send it again, ….
+
+    Returns the longest time in seconds that a run took to end, and the stages it was in.
+    """
+    slowest, stages = 0.0, []
+    for i, moment in enumerate(moments):
+        said = run.with_name("said.txt")
+        said.unlink(missing_ok=True)
+        program = start(data, run, "none")
+        # Before it has begun, while it imports, the system ends it as it would any program.
+        while program.runs() and "Going on" not in program.err() and (i or not stage_of(run)):
+            program.wait(0.01)
+        program.wait(moment)
+        if not program.runs():
+            break
+        stages.append(stage_of(run))
+        begun = time.monotonic()
+        program.send(number)
+        code = program.wait(60)
+        slowest = max(slowest, time.monotonic() - begun)
+        assert code in (128 + number, 0), (code, program.err())  # 0: it had just ended
+        assert "Traceback" not in program.err()
+        if code:
+            assert f"To go on: selfsort train --resume {run}" in program.err()
+            assert any((run / "checkpoints").iterdir())
+    return slowest, stages
+
+
 def content_of(run: Path) -> dict[str, Any]:
     """Return everything that a run left, without times: files by name."""
     found: dict[str, Any] = {}

@@ -724,8 +724,8 @@ def test_a_run_that_cannot_begin_leaves_the_earlier_one(tmp_path, taught, photos
     before = tree(tmp_path)
     outcome = call("train", photos, "--classes", 61, "--out", run, "--force")
     sentence = (
-        "selfsort: n_samples=60 should be at least n_classes=61: give more images, or ask for "
-        "fewer classes.\n"
+        f"selfsort: {photos}: holds 60 images, but 61 classes are to be learned: give more images, "
+        "or a smaller --classes.\n"
     )
     assert outcome == (2, "", sentence)
     assert tree(tmp_path) == before
@@ -1057,7 +1057,8 @@ def test_compare_checks_every_recipe_before_the_first_trains(tmp_path, data):
     options = ("compare", data, "--seeds", 1, "--out", tmp_path / "table")
     outcome = call(*options, "--recipes", "plain,teach", "--labels", "7")
     sentence = (
-        "selfsort: --labels must be from 10 (one a class) to 160 (all) for small. Got 7 instead.\n"
+        f"selfsort: --labels must be from 10 (one a class) to 160 (all) for {data}. "
+        "Got 7 instead.\n"
     )
     assert outcome == (2, "", sentence)
     outcome = call(*options, "--recipes", "plain,teech")

@@ -6,10 +6,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from killing import Program, content_of, finish, stage_of, start, write_data
+from killing import Program, content_of, finish, stopped_again_and_again, write_data
 
 pytestmark = pytest.mark.slow
-MOMENTS = 20
 SECONDS = 10
 
 
@@ -22,31 +21,13 @@ def whole(tmp_path_factory) -> tuple[Path, dict]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_at_many_moments(number: signal.Signals, whole, tmp_path: Path) -> None:
-    """A run is stopped, goes on, is stopped again, …: ten moments for each of the signals."""
+def test_at_some_moments(number: signal.Signals, whole, tmp_path: Path) -> None:
+    """Three here; `tests/long/signals.py` takes 20 of each."""
     data, content = whole
     run = tmp_path / "chain" / "run"
-    stages = []
-    for i in range(MOMENTS // 2):
-        program = start(data, run, "none")
-        while stage_of(run) == "" and program.runs():  # it has not begun to write
-            program.wait(0.01)
-        program.wait(0.15 + 0.13 * i)
-        if not program.runs():
-            break
-        stages.append(stage_of(run))
-        program.send(number)
-        code = program.wait(SECONDS)
-        assert code in (128 + number, 0), (code, program.err())  # 0: it had just ended
-        assert "Traceback" not in program.err()
-        if code:
-            assert (
-                program.err()
-                .splitlines()[-2 if number == signal.SIGINT else -1]
-                .startswith(("To go on: selfsort train --resume", "Report:"))
-            )
-            assert any((run / "checkpoints").iterdir())
-    assert len(stages) >= 5
+    slowest, moments = stopped_again_and_again(data, run, number, [0.1, 0.7, 0.4])
+    assert len(moments) >= 2
+    assert slowest < SECONDS
     finish(data, run, "none")
     assert content_of(run) == content
 
@@ -61,6 +42,8 @@ def test_a_second_sigint_ends_at_once(whole, tmp_path: Path) -> None:
     while "fit 2/" not in program.err():
         assert program.wait(0.05) is None
     program.send(signal.SIGINT)
+    while "Interrupted: " not in program.err() and program.runs():
+        program.wait(0.001)
     program.send(signal.SIGINT)
     assert program.wait(SECONDS) == 130
     assert program.err().splitlines()[-1] == "selfsort: interrupted."

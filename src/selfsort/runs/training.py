@@ -27,7 +27,14 @@ from selfsort.estimators.resources import threads
 from selfsort.recipes import Recipe
 from selfsort.report import write_report
 from selfsort.runs import evaluating, illustrating
-from selfsort.runs.callbacks import Bars, Row, RunCheckpoint, StopOnSignal, Watch
+from selfsort.runs.callbacks import (
+    Bars,
+    Row,
+    RunCheckpoint,
+    StopOnSignal,
+    Watch,
+    leaving_on_sigterm,
+)
 from selfsort.runs.data import Labels, as_given, choose_labels, tell_skipped, with_labels
 from selfsort.runs.folder import (
     CHECKPOINTS,
@@ -99,7 +106,14 @@ def train(request: Request, console: Console | None = None, data: Dataset | None
     OSError
         If the folder cannot be written to the end, named in the error.
     """
-    run = prepare(request, console or Console(stderr=True), data)
+    with leaving_on_sigterm():
+        run = prepare(request, console or Console(stderr=True), data)
+        _make(run)
+    return run.folder
+
+
+def _make(run: Run) -> None:
+    request = run.request
     try:
         # As many as the run began with: sums of other numbers of threads differ in the last bits.
         with naming(run.folder), threads(run.record.threads_used if request.resume else None):
@@ -111,7 +125,6 @@ def train(request: Request, console: Console | None = None, data: Dataset | None
         run.occupation.end()
     if run.interrupted:
         _tell_how_to_go_on(run)
-    return run.folder
 
 
 def _train(run: Run) -> None:
