@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from selfsort import training
 from selfsort.augment import Transform, make_transform
 from selfsort.bottlenecks import Bottleneck, make_bottleneck
-from selfsort.errors import InputError
+from selfsort.errors import InputError, NotFiniteError
 from selfsort.estimators.checkpoint import Checkpoint
 from selfsort.estimators.facts import identity_of
 from selfsort.estimators.inputs import InputMixin
@@ -279,6 +279,13 @@ class BaseAutoencoder(
 
     def _trained(self) -> None:
         """Come to the end of the training: what follows is fast, but for many images not free."""
+        for name, values in self.model_.state_dict().items():
+            # No later loss can show what the very last step did.
+            if values.is_floating_point() and not values.isfinite().all():
+                raise NotFiniteError(
+                    f"The last step of the training made '{name}' NaN or infinite. Try a lower "
+                    f"learning rate (now {self.learning_rate:g})."
+                )
         self._journal.begin("end", self.model_, now=True)
 
     def _record(self, row: Row) -> None:
