@@ -177,6 +177,8 @@ def content_of(run: Path) -> dict[str, Any]:
                 {name: value for name, value in row.items() if name not in TIMES | ASKED}
                 for row in rows
             ]
+        elif path.is_dir():
+            found[path.name] = "a folder"
         elif path.name in ("report.html", "curves.png"):  # they show times
             found[path.name] = path.stat().st_size > 0
         else:

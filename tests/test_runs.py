@@ -904,6 +904,20 @@ def test_a_damaged_record_is_one_line(tmp_path, content, fact):
     assert names_in(tmp_path) == {"run.json"}
 
 
+def test_checkpoints_that_were_left_behind_go(monkeypatch, tmp_path, data):
+    run = tmp_path / "run"
+
+    def fails(folder):
+        raise OSError(5, "Input/output error", str(folder))
+
+    monkeypatch.setattr(training, "drop_checkpoints", fails)
+    outcome = call("train", data, "--out", run, "--recipe", "plain", "--epochs", 1)
+    assert (outcome.code, "checkpoints" in names_in(run)) == (1, True)
+    again = call("train", "--resume", run)
+    assert again == (0, f"{run}: the run is complete.\nReport: {run / 'report.html'}\n", "")
+    assert names_in(run) == ALWAYS
+
+
 def test_two_processes_in_one_folder(tmp_path, data):
     run = tmp_path / "run"
     first = program("train", data, "--out", run, "--recipe", "plain", "--epochs", 100_000)

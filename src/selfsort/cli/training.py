@@ -84,11 +84,13 @@ def train(
     """
     from selfsort.runs import Request, read_record, resumed
     from selfsort.runs import train as train_run
+    from selfsort.runs.folder import drop_checkpoints
 
     if resume is not None:
         _check_alone(context)
         record = read_record(resume)
         if record.complete:
+            drop_checkpoints(resume)  # which a process that was ended just then may have left
             print(f"{resume}: the run is complete.")
             print(f"Report: {resume / 'report.html'}")
             return
