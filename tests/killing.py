@@ -67,11 +67,11 @@ class Program:
 
 
 def _program(argv: list[str], said: str, before: Before) -> None:
-    if before is not None:
-        before()
     with open(said, "a", encoding="utf-8") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    if before is not None:
+        before()
     sys.argv = argv
     cli.main()
 

@@ -84,6 +84,7 @@ IDX = {
     "half": SOUND[: len(SOUND) // 2],
     "no images": idx(PIXELS[:0]),
     "no height": idx(PIXELS, (12, 0, 10)),
+    "no width, but billions of images": idx(PIXELS[:0], (2**32 - 1, 2**32 - 1, 0)),
     "images of 4 x 4": idx(PIXELS[:, :4, :4].copy()),
     "images of 1 x 100": idx(PIXELS.reshape(12, 1, 100)),
     "labels": idx(LABELS.astype(np.uint8)),

@@ -128,6 +128,8 @@ def _read_stream(stream: BinaryIO, path: Path, size: int | None = None) -> np.nd
     """Read an array; `size` is that of the file where it is not packed."""
     shape = _read_header(stream, path)
     promised = math.prod(shape)
+    if not promised:  # nor could an array have other sides that are too large
+        raise InputError(f"{path} is empty: its shape is {shape}. Give at least one image.")
     if promised > MAX_BYTES:
         raise InputError(
             f"{path}: the header promises {promised} bytes; the limit is {MAX_BYTES}. "
