@@ -9,6 +9,9 @@ from collections.abc import Iterable
 class SelfsortError(Exception):
     """Base of every error that a person can cause; its message is one line."""
 
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(str(message)))
+
 
 class InputError(SelfsortError, ValueError):
     """Something that was passed in cannot be used."""
@@ -36,6 +39,20 @@ class ApproximateNeighboursWarning(UserWarning):
 
 class SlowNeighboursWarning(UserWarning):
     """There are so many images that finding their exact neighbours takes long."""
+
+
+def one_line(text: str) -> str:
+    r"""Return a text without line breaks, and with what cannot be printed written out.
+
+    What a file holds is quoted in messages; it must not move a terminal's cursor.
+
+    Examples
+    --------
+    >>> one_line("two\nlines, \x1b[31mred\udce9")
+    'two lines, \\x1b[31mred\\udce9'
+    """
+    joined = " ".join(text.splitlines())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in joined)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
