@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -282,9 +283,10 @@ def test_weights_that_the_last_step_broke():
     one_step = {"optimizer": "sgd", "learning_rate": 1e30, "schedule": "constant"}
     one_step["network"] = "dense"  # it learns everything at once
     message = error_of(lambda: fitted(AutoencoderClassifier, IMAGES[:2], [0, 1], **one_step))
-    assert message == (
-        "The last step of the training made the features or reconstructions NaN or infinite. "
-        "Try a lower learning rate (now 1e+30)."
+    assert re.fullmatch(
+        r"The last step of the training made 'network\.[\w.]+' NaN or infinite\. "
+        r"Try a lower learning rate \(now 1e\+30\)\.",
+        message,
     )
     assert issubclass(NotFiniteError, SelfsortError)
 
