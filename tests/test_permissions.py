@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,20 @@ import pytest
 from killing import Program
 from running import digits, write_folder
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user"
-)
+
+def _may_pass(path: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
+
+
+pytestmark = [
+    pytest.mark.skipif(
+        not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user"
+    ),
+    pytest.mark.skipif(
+        not (_may_pass(Path(sys.prefix)) and _may_pass(Path(__file__).resolve().parent)),
+        reason="another user may not read this environment",
+    ),
+]
 NOBODY = 65534
 
 
