@@ -25,6 +25,7 @@ from selfsort import (
     NotFiniteError,
 )
 from selfsort.estimators import checkpoint as module
+from selfsort.runs.callbacks import Callback
 from selfsort.training.snapshot import Snapshot, keep_model, restore_model
 from selfsort.verified import DamagedError, read_folder, write_folder
 
@@ -37,20 +38,11 @@ class KilledError(Exception):
     """Stands for whatever ends a process."""
 
 
-class KillAt:
+class KillAt(Callback):
     """A callback that raises at a step of the fit."""
 
     def __init__(self, step: int) -> None:
         self.left = step
-
-    def setup(self, estimator: Any, context: Any) -> None:
-        pass
-
-    def teardown(self, estimator: Any, context: Any) -> None:
-        pass
-
-    def on_fit_task_begin(self, estimator: Any, context: Any, *, metadata: Any = None) -> None:
-        pass
 
     def on_fit_task_end(self, estimator: Any, context: Any, *, metadata: Any = None) -> bool:
         self.left -= context.task_name == "steps"

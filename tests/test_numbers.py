@@ -21,6 +21,7 @@ from selfsort import (
     ClassCollapseWarning,
     NotFiniteError,
 )
+from selfsort.runs.callbacks import Callback
 
 DIGITS = load_digits()
 X, Y = DIGITS.images[:100], DIGITS.target[:100]
@@ -28,21 +29,12 @@ STEPS = 8
 """Of each of the three epochs."""
 
 
-class AtStep:
+class AtStep(Callback):
     """A callback that does something to the model after a step."""
 
     def __init__(self, step: int, act: Callable[[Any], object]) -> None:
         self.step, self.act = step, act
         self.n_steps = 0
-
-    def setup(self, estimator: Any, context: Any) -> None:
-        pass
-
-    def teardown(self, estimator: Any, context: Any) -> None:
-        pass
-
-    def on_fit_task_begin(self, estimator: Any, context: Any, *, metadata: Any = None) -> None:
-        pass
 
     def on_fit_task_end(self, estimator: Any, context: Any, *, metadata: Any = None) -> bool:
         if context.task_name == "steps":
