@@ -858,6 +858,33 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(monkeypatch, 
     assert result_of(run)["interrupted"] is False
 
 
+@pytest.mark.slow
+def test_several_fits_of_one_run_go_on(monkeypatch, tmp_path):
+    data = write_npz(tmp_path / "small.npz", n=60, n_test=20)
+    options = ("--recipe", "tradeoff", "--epochs", 1)
+    whole = train(data, tmp_path / "whole", *options)
+    run = tmp_path / "run"
+    in_words, rows = callbacks.row_in_words, []
+
+    def press_in_the_fifth(row, **more):
+        rows.append(row["stage"])
+        if len(set(rows)) == 5:
+            press_ctrl_c(2)
+        return in_words(row, **more)
+
+    monkeypatch.setattr(callbacks, "row_in_words", press_in_the_fifth)
+    assert call("train", data, "--out", run, "--threads", 1, *options).code == 130
+    monkeypatch.setattr(callbacks, "row_in_words", in_words)
+    assert not (run / "result.json").exists()
+    outcome = call("train", "--resume", run)
+    assert outcome.code == 0
+    # The four that were finished are not trained again.
+    assert len(re.findall(r"^multiplier", outcome.err, re.MULTILINE)) == len(MULTIPLIERS) - 4
+    wanted, found = content_of(whole), content_of(run)
+    assert [name for name in wanted if wanted[name] != found.get(name)] == []
+    assert found.keys() == wanted.keys()
+
+
 def test_a_run_that_is_not_complete_is_not_replaced_by_accident(monkeypatch, tmp_path, data):
     run = tmp_path / "run"
     options = ("train", data, "--out", run, "--recipe", "plain", "--epochs", 2)
