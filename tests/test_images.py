@@ -470,7 +470,7 @@ WHOLE = idx_bytes(np.zeros((2, 8, 8), np.uint8))
         ),
         (idx_bytes(np.zeros(3)), "holds labels, not images. Give the file of the images."),
         (
-            gzip.compress(b"hello"),
+            gzip.compress(b"hello", mtime=0),
             "starts with 68656c6c, not with the 000008 of an idx file of bytes. "
             "Give an idx file of images.",
         ),
