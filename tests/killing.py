@@ -82,13 +82,13 @@ def stop_until_continued() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def start(data: Path, out: Path, kind: str, every: float = 0) -> Program:
+def start(data: Path, out: Path, kind: str, every: float = 0, before: Before = None) -> Program:
     """Start a run with a checkpoint after each step, or go on with it."""
     said = out.with_name("said.txt")
     if (out / "run.json").is_file():
         return Program("train", "--resume", out, said=said)
     fixed = ("--checkpoint-every", every, "--threads", 1, "--seed", 5)
-    return Program("train", data, "--out", out, *fixed, *KINDS[kind], said=said)
+    return Program("train", data, "--out", out, *fixed, *KINDS[kind], said=said, before=before)
 
 
 def stage_of(run: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from killing import Program
-from running import digits, write_folder
+from running import WORDS, digits, write_folder
 
 
 def _may_pass(path: Path) -> bool:
@@ -90,3 +90,15 @@ def test_files_that_may_not_be_read(open_folder: Path) -> None:
             "permissions.\n"
         )
         assert code == 2
+
+
+@pytest.mark.parametrize("inside", ["", "zero"], ids=["all", "a class"])
+def test_folders_that_may_not_be_read(open_folder: Path, inside: str) -> None:
+    photos = write_folder(open_folder / "photos", n=20, names=WORDS)
+    (photos / inside).chmod(0)
+    code, said = told(open_folder, "train", photos, "--out", open_folder / "run")
+    assert said == (
+        f"selfsort: {photos / inside}: cannot be read (Permission denied). Check the path and its "
+        "permissions.\n"
+    )
+    assert code == 2

@@ -815,7 +815,7 @@ def test_ctrl_c_in_a_stage_that_does_not_train_ends_at_once(monkeypatch, tmp_pat
     again = call("train", "--resume", run)
     assert again.code == 0
     said = again.err.splitlines()
-    assert re.match(r"Going on in '(neighbours|grouping)', after \d s\.", said[0])
+    assert re.match(r"Going on in '(neighbours|grouping)', after \d+ s\.", said[0])
     assert said[1].startswith(
         "fine clusters 1/1" if stage == "pixel_features" else "first self-training 1/1"
     )

@@ -291,8 +291,8 @@ def test_the_epoch_means_weigh_every_image_alike():
     sizes = [len(b) for b in batches(torch.arange(50), 16)]
     step = loop.train_step
 
-    def watched(*arguments):
-        found = step(*arguments)
+    def watched(*arguments, **named):
+        found = step(*arguments, **named)
         means.append(found["mse"])
         return found
 

@@ -25,12 +25,20 @@ class NotFiniteError(SelfsortError, FloatingPointError):
     """A loss became NaN or infinite while training."""
 
 
+class NotEnoughMemoryError(SelfsortError, MemoryError):
+    """Not even the smallest batch fits into memory."""
+
+
 class ClassCollapseWarning(UserWarning):
     """Classes fell out of use: fewer are predicted than were asked for."""
 
 
 class DamagedCheckpointWarning(UserWarning):
     """A checkpoint is not what was written: the one before it is used."""
+
+
+class SmallerBatchWarning(UserWarning):
+    """A batch did not fit into memory: it is halved."""
 
 
 class ApproximateNeighboursWarning(UserWarning):
@@ -53,6 +61,32 @@ def one_line(text: str) -> str:
     """
     joined = " ".join(text.splitlines())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in joined)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, on any device.
+
+    PyTorch has a class for it on a GPU, and none on a CPU.
+
+    Examples
+    --------
+    >>> ran_out_of_memory(MemoryError()), ran_out_of_memory(RuntimeError("shapes do not match"))
+    (True, False)
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(sentence in text for sentence in _MEMORY_ENDS)
+
+
+_MEMORY_ENDS = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    # What oneDNN says, the library of convolutions, when it finds no memory.
+    "could not create a primitive",
+    "could not create a memory",
+)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from selfsort import grouping
 from selfsort.augment import Transform
-from selfsort.networks import Heads
+from selfsort.networks import Encoded, Heads
 from selfsort.scores import match_classes
 from selfsort.training import Data, Feed, Model, Settings, look_at, with_small_batches
 
@@ -242,11 +242,13 @@ class Sorting:
         Codes are distributions over fine clusters ``(n, n_heads, n_fine)``, or over classes
         ``(n, n_classes)``, whichever the head gives.
         """
-        codes, features = [], []
-        for _, encoded in look_at(self.model, self.data, enabled=self.settings().autocast):
+
+        def read(images: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor]:
             assert encoded.logits is not None  # noqa: S101
-            codes.append(torch.softmax(encoded.logits, dim=-1))
-            features.append(encoded.features.float())
+            return torch.softmax(encoded.logits, dim=-1), encoded.features.float()
+
+        read_of = look_at(self.model, self.data, read, enabled=self.settings().autocast)
+        codes, features = zip(*read_of, strict=True)
         # Inference tensors cannot enter a later training step; copies can.
         return torch.cat(codes).clone(), torch.cat(features).clone()
 

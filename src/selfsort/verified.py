@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import hashlib
 import json
 import os
@@ -28,6 +29,23 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """Return what is in a folder under names of a shell's pattern, sorted.
+
+    Unlike `Path.glob` it does not take a folder that cannot be read for an empty one.
+    """
+    return [folder / name for name in sorted(fnmatch.filter(os.listdir(folder), pattern))]
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder and all that is in it."""
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        error.filename = str(folder)  # it names what is in there without the way to it
+        raise
+
+
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder of files and a manifest of their checksums, all at once.
 
@@ -44,7 +62,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         with naming(temporary):
             if temporary.exists():  # of a process that was killed
-                shutil.rmtree(temporary)
+                remove_folder(temporary)
             temporary.mkdir(parents=True)
         for name, content in [*files.items(), (MANIFEST, _manifest(folder.name, listed))]:
             _write(temporary / name, content)

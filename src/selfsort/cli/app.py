@@ -5,14 +5,21 @@ from __future__ import annotations
 # ruff: noqa: D406, D407, D412 - docstrings here are the text of --help
 import os
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
 from selfsort.cli.mistakes import USAGE_ERROR, Command, usage_message
 from selfsort.cli.training import bottlenecks, compare, train
 from selfsort.cli.using import datasets, predict, recipes, report, suggest
-from selfsort.errors import NotFiniteError, SelfsortError
+from selfsort.errors import (
+    NotEnoughMemoryError,
+    NotFiniteError,
+    SelfsortError,
+    one_line,
+    ran_out_of_memory,
+)
 from selfsort.version import __version__
 
 app = typer.Typer(
@@ -55,6 +62,11 @@ for _command in (train, predict, suggest, report, compare, bottlenecks, datasets
     app.command(cls=Command)(_command)  # in the order of --help
 
 
+def _show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+    """Print a warning in one line, without the place in the program it comes from."""
+    print(f"selfsort: {one_line(str(message))}", file=sys.stderr)
+
+
 def _fail(message: str, code: int) -> None:
     """Print one line to standard error and exit."""
     line = " ".join(str(message).split())
@@ -65,11 +77,13 @@ def _fail(message: str, code: int) -> None:
 def main() -> None:
     """Run the command line; every error a person can cause is one line."""
     try:
-        code = app(prog_name="selfsort", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show
+            code = app(prog_name="selfsort", standalone_mode=False)
     except USAGE_ERROR as error:
         path = error.ctx.command_path if error.ctx else "selfsort"
         _fail(f"{usage_message(error)} See '{path} --help'.", 2)
-    except NotFiniteError as error:
+    except (NotFiniteError, NotEnoughMemoryError) as error:
         _fail(str(error), 1)
     except SelfsortError as error:
         _fail(str(error), 2)
@@ -81,7 +95,9 @@ def main() -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}. Check the path and the free space.", 1)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out_of_memory(error):
+            raise
         _fail("There is not enough memory: use fewer images, or a smaller --size.", 1)
     else:
         if code == 130:  # what typer makes of a KeyboardInterrupt

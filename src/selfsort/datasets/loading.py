@@ -16,6 +16,7 @@ from selfsort.images import ImageSet, read_splits, resize_set
 from selfsort.images.folders import OnError
 from selfsort.images.idx import MNIST_FILES, find_mnist_files, idx_md5, read_mnist_folder
 from selfsort.images.sets import Part, make_sets
+from selfsort.verified import matching
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +186,7 @@ def _read_local(name: str, folder: Path) -> list[ImageSet]:
             _check_md5(idx_md5(array), expected.get(canonical), str(path), "Fetch the file again.")
 
         return read_mnist_folder(files, str(folder), check)
-    archives = sorted(folder.glob("*.npz"))
+    archives = matching(folder, "*.npz")
     train, test = read_splits(archives[0] if len(archives) == 1 else folder)
     return [train] if test is None else [train, test]
 

@@ -297,35 +297,32 @@ class BaseAutoencoder(
 
     # ---- use ----------------------------------------------------------------------------
 
-    def _outputs(
-        self, data: Data, *, reconstruct: bool = False
-    ) -> Iterator[tuple[Outputs, Encoded]]:
-        """Yield what the network says of all images, batch by batch, in evaluation mode."""
-        model = self.model_
-        with threads(self.n_threads):
-            for images, encoded in training.look_at(model, data):
-                outputs = Outputs(images)
-                if encoded.logits is not None:
-                    logits = encoded.logits
-                    # Shifted images were learned from.
-                    if self.transform_strength and model.bottleneck.names_classes:
-                        logits = second_look(model.network, images, logits)
-                    code = model.bottleneck(logits)
-                    outputs.logits, outputs.code = logits, code
-                    outputs.class_logits = model.bottleneck.class_logits(logits, code)
-                if reconstruct:
-                    latent = training.latent_of(outputs.code, encoded.style)
-                    outputs.reconstruction = model.network.decode(latent)
-                yield outputs, encoded
-
     def _collected(
         self, data: Data, *parts: Part, reconstruct: bool = False
     ) -> tuple[np.ndarray, ...]:
-        """Return some parts of what the network says of all images, one array each."""
-        batches = [
-            [part(outputs, encoded) for part in parts]
-            for outputs, encoded in self._outputs(data, reconstruct=reconstruct)
-        ]
+        """Return some parts of what the network says of all images, one array each.
+
+        Both are in evaluation mode.
+        """
+        model = self.model_
+
+        def read(images: torch.Tensor, encoded: Encoded) -> list[torch.Tensor]:
+            outputs = Outputs(images)
+            if encoded.logits is not None:
+                logits = encoded.logits
+                # Shifted images were learned from.
+                if self.transform_strength and model.bottleneck.names_classes:
+                    logits = second_look(model.network, images, logits)
+                code = model.bottleneck(logits)
+                outputs.logits, outputs.code = logits, code
+                outputs.class_logits = model.bottleneck.class_logits(logits, code)
+            if reconstruct:
+                latent = training.latent_of(outputs.code, encoded.style)
+                outputs.reconstruction = model.network.decode(latent)
+            return [part(outputs, encoded) for part in parts]
+
+        with threads(self.n_threads):
+            batches = training.look_at(model, data, read)
         return tuple(torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
 
     def _prepared(self, X: Any) -> Data:
@@ -363,9 +360,10 @@ class BaseAutoencoder(
         """
         check_is_fitted(self, "model_")
         latent = self._with_style(self._check_latent(X))
+        portion = training.Portion(training.evaluation_batch(self.input_shape_))
         with torch.inference_mode(), threads(self.n_threads):
-            batches = torch.from_numpy(latent).to(self.device_).split(training.EVALUATION_BATCH)
-            parts = [self.model_.network.decode(batch) for batch in batches]
+            codes = torch.from_numpy(latent).to(self.device_)
+            parts = [images for _, images in portion.each(codes, self.model_.network.decode)]
         return self._to_layout(torch.cat(parts).cpu().numpy())
 
     def _latent_widths(self) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 import warnings
 from numbers import Real
@@ -18,7 +17,14 @@ from selfsort.checkpoints import to_json
 from selfsort.errors import DamagedCheckpointWarning, InputError, NotFiniteError
 from selfsort.estimators.resources import check_arguments
 from selfsort.training.snapshot import Snapshot
-from selfsort.verified import DamagedError, naming, read_folder, write_folder
+from selfsort.verified import (
+    DamagedError,
+    matching,
+    naming,
+    read_folder,
+    remove_folder,
+    write_folder,
+)
 
 ARRAYS, FACTS = "arrays.safetensors", "facts.json"
 LEAST_WORK = 20
@@ -143,10 +149,9 @@ class Checkpoint:
             FACTS: to_json(snapshot.facts).encode(),
         }
         write_folder(path, content)
-        with naming(self.folder):
-            for old in kept:
-                if old != self._good:
-                    shutil.rmtree(old)
+        for old in kept:
+            if old != self._good:
+                remove_folder(old)
         self._good = path
         end = time.monotonic()
         self._next = end + (max(self.every, LEAST_WORK * (end - start)) if self.every else 0)
@@ -155,17 +160,15 @@ class Checkpoint:
         """Delete all checkpoints, and the folder if nothing else is in it."""
         if not self.folder.is_dir():
             return
+        for path in [*self._kept(), *matching(self.folder, ".*.part")]:
+            remove_folder(path)
         with naming(self.folder):
-            for path in self._kept():
-                shutil.rmtree(path)
-            for path in self.folder.glob(".*.part"):
-                shutil.rmtree(path)
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
 
     def _kept(self) -> list[Path]:
         """Return the folders of all checkpoints, the oldest first."""
-        found = self.folder.glob("[0-9]*") if self.folder.is_dir() else ()
+        found = matching(self.folder, "[0-9]*") if self.folder.is_dir() else ()
         return sorted((path for path in found if path.name.isdecimal()), key=lambda p: int(p.name))
 
 

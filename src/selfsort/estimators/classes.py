@@ -140,8 +140,13 @@ class BaseClasses(GenerativeMixin):
 
     def _logits(self, data: Data) -> torch.Tensor:
         """Return the logits ``(n, n_classes)`` of images, as a stage of training sees them."""
-        batches = training.look_at(self.model_, data, enabled=self._settings(len(data)).autocast)
-        parts = [encoded.logits for _, encoded in batches if encoded.logits is not None]
+
+        def read(images: torch.Tensor, encoded: Encoded) -> torch.Tensor:
+            assert encoded.logits is not None  # noqa: S101 - there are classes
+            return encoded.logits
+
+        enabled = self._settings(len(data)).autocast
+        parts = training.look_at(self.model_, data, read, enabled=enabled)
         return torch.cat(parts).clone()  # a copy: inference tensors cannot enter a training step
 
     def _renew(self, n_classes: int) -> None:

@@ -17,6 +17,7 @@ from selfsort.bottlenecks import Variational
 from selfsort.errors import InputError
 from selfsort.estimators.base import BaseAutoencoder
 from selfsort.estimators.resources import check_arguments, threads
+from selfsort.networks import Encoded
 from selfsort.objectives import Outputs, nll
 
 CODES_AT_ONCE = 2000
@@ -82,16 +83,16 @@ class GenerativeMixin(BaseAutoencoder):
         data = self._prepared(X)
         bottleneck = self._with_prior("log_likelihood")
         generator = _generator(random_state)
-        found = []
-        with threads(self.n_threads), torch.inference_mode():
-            for outputs, _ in self._outputs(data):
-                if not ((outputs.images == 0) | (outputs.images == 1)).all():
-                    raise InputError(
-                        "log_likelihood needs black and white images, all pixels at one end of "
-                        "the range: binarise them first, such as by X > 127."
-                    )
-                found.append(self._importance_weighted(outputs, bottleneck, n_samples, generator))
-        return torch.cat(found).cpu().numpy()
+
+        def likelihood_part(outputs: Outputs, encoded: Encoded) -> Tensor:
+            if not ((outputs.images == 0) | (outputs.images == 1)).all():
+                raise InputError(
+                    "log_likelihood needs black and white images, all pixels at one end of the "
+                    "range: binarise them first, such as by X > 127."
+                )
+            return self._importance_weighted(outputs, bottleneck, n_samples, generator)
+
+        return self._collected(data, likelihood_part)[0]
 
     def _with_prior(self, method: str) -> Variational:
         """Return the bottleneck, if the model has a likelihood."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import NoReturn
 
 from selfsort.errors import InputError
 
@@ -25,11 +26,25 @@ def check_file(path: Path) -> None:
         mode = path.stat().st_mode
         path.open("rb").close() if stat.S_ISREG(mode) else None
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}). Check the path and its permissions."
-        ) from error
+        cannot_read(error)
     if not stat.S_ISREG(mode):
         raise InputError(f"{path}: is not a file, but a folder, a pipe or a device. Give a file.")
+
+
+def check_folder(path: Path) -> None:
+    """Raise unless what is in a folder can be listed and looked at."""
+    try:
+        os.listdir(path)
+        os.stat(path / os.curdir)
+    except OSError as error:
+        cannot_read(error)
+
+
+def cannot_read(error: OSError) -> NoReturn:
+    """Raise that a file or a folder cannot be read."""
+    raise InputError(
+        f"{error.filename}: cannot be read ({error.strerror}). Check the path and its permissions."
+    ) from error
 
 
 def check_unpacked(path: Path, n_bytes: int) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from selfsort.errors import InputError
 from selfsort.images.arrays import MIN_SIDE
-from selfsort.images.files import check_name, printable
+from selfsort.images.files import cannot_read, check_name, printable
 from selfsort.images.pixels import picture_size, read_picture
 from selfsort.images.sets import ImageSet, Part, Skipped, make_sets
 
@@ -109,7 +109,7 @@ def _is_picture(name: str) -> bool:
 def _picture_files(folder: Path) -> list[str]:
     """Return all pictures below a folder, relative to it, in a fixed order."""
     found = []
-    for parent, subfolders, files in os.walk(folder):
+    for parent, subfolders, files in os.walk(folder, onerror=cannot_read):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         inside = Path(parent).relative_to(folder)
         found += [(inside / name).as_posix() for name in files if _is_picture(name)]

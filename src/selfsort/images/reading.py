@@ -8,7 +8,7 @@ from pathlib import Path
 
 from selfsort.errors import InputError
 from selfsort.images.arrays import MIN_SIDE, read_npy, read_npz
-from selfsort.images.files import check_file
+from selfsort.images.files import check_file, check_folder
 from selfsort.images.folders import OnError, read_folder
 from selfsort.images.idx import (
     MNIST_FILES,
@@ -102,6 +102,7 @@ def resize_set(images: ImageSet, size: int, *, name: str = "X") -> ImageSet:
 
 def _read_sets(path: Path, size: int | None, on_error: OnError) -> list[ImageSet]:
     if path.is_dir():
+        check_folder(path)
         files = find_mnist_files(path)
         if MNIST_FILES[0] in files:
             return read_mnist_folder(files, str(path))

@@ -14,6 +14,7 @@ from PIL import Image
 
 from selfsort.errors import InputError
 from selfsort.report.sections import SECTIONS
+from selfsort.verified import matching
 
 MAX_PICTURE_BYTES = 3_500_000  # of all PNGs: 4.7 MB as base64, so that the page stays below 5 MB
 
@@ -89,7 +90,8 @@ def read_strips(folder: Path, sections: Sequence[tuple[str, str, str, str]]) -> 
 
 
 def _class_sheets(folder: Path) -> list[tuple[int, Path]]:
-    matches = [(re.fullmatch(r"class-(\d+)\.png", p.name), p) for p in folder.glob("class-*.png")]
+    found = matching(folder, "class-*.png")
+    matches = [(re.fullmatch(r"class-(\d+)\.png", p.name), p) for p in found]
     return sorted((int(match[1]), path) for match, path in matches if match)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import filelock
 
 from selfsort.errors import InputError
+from selfsort.verified import matching, remove_folder
 
 RECORD = "run.json"
 CHECKPOINTS = "checkpoints"
@@ -36,7 +36,7 @@ PATTERNS = ("class-*.png", ".*.part")
 def _run_files(folder: Path) -> list[Path]:
     """Return the files in `folder` that a run wrote there, without its checkpoints."""
     found = [folder / name for name in FILES if (folder / name).is_file()]
-    return found + [path for pattern in PATTERNS for path in folder.glob(pattern)]
+    return found + [path for pattern in PATTERNS for path in matching(folder, pattern)]
 
 
 def check_free(folder: Path, *, force: bool) -> None:
@@ -86,7 +86,7 @@ def remove_pictures(folder: Path) -> None:
 def drop_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a run."""
     if (folder / CHECKPOINTS).is_dir():
-        shutil.rmtree(folder / CHECKPOINTS)
+        remove_folder(folder / CHECKPOINTS)
 
 
 class Occupation:

@@ -21,7 +21,7 @@ from rich.console import Console
 from selfsort import recipes
 from selfsort.checkpoints import to_json, write_text
 from selfsort.datasets import Dataset, load_dataset
-from selfsort.errors import ClassCollapseWarning, InputError
+from selfsort.errors import ClassCollapseWarning, InputError, SmallerBatchWarning
 from selfsort.estimators import ESTIMATORS
 from selfsort.estimators.resources import threads
 from selfsort.recipes import Recipe
@@ -284,7 +284,8 @@ def _fit(run: Run, estimator: Any, stage: str = "") -> None:
     callbacks = [watch, stop, checkpoint, *bars]
     estimator.set_callbacks(*callbacks)
     with warnings.catch_warnings():
-        warnings.simplefilter("always", ClassCollapseWarning)
+        for category in (ClassCollapseWarning, SmallerBatchWarning):
+            warnings.simplefilter("always", category)
         warnings.showwarning = lambda message, category, *rest, **more: say(
             f"{category.__name__}: {message}"
         )

@@ -2,7 +2,8 @@
 
 from selfsort.training.data import Data, Feed
 from selfsort.training.loop import Fit, Row, fit
-from selfsort.training.model import EVALUATION_BATCH, Model, latent_of, look_at
+from selfsort.training.memory import Portion
+from selfsort.training.model import Model, evaluation_batch, latent_of, look_at
 from selfsort.training.settings import (
     OPTIMIZERS,
     SCHEDULES,
@@ -15,17 +16,18 @@ from selfsort.training.settings import (
 )
 
 __all__ = [
-    "EVALUATION_BATCH",
     "OPTIMIZERS",
     "SCHEDULES",
     "Data",
     "Feed",
     "Fit",
     "Model",
+    "Portion",
     "Row",
     "Settings",
     "autocast",
     "check_phases",
+    "evaluation_batch",
     "fit",
     "has_fast_bfloat16",
     "latent_of",

@@ -6,6 +6,7 @@ the two hooks that `fit` calls.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -18,11 +19,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from selfsort.errors import InputError, NotFiniteError
 from selfsort.objectives import Objective
 from selfsort.training.data import Feed, batches
-from selfsort.training.model import Model
+from selfsort.training.memory import Portion
+from selfsort.training.model import Model, evaluation_batch
 from selfsort.training.settings import Settings, autocast, make_optimizer, parts_by_epoch
 
 CALIBRATION_IMAGES = 10_000
 CALIBRATION_BATCH = 500
+SMALLEST_BATCH = 2
+"""Batch normalisation cannot learn from one image."""
 Row = dict[str, object]
 """One line of the history: stage, epoch, seconds, loss and every term's mean."""
 
@@ -46,7 +50,8 @@ class Epoch:
 class Fit:
     """The state of a fit: what `train_step` needs, where it is, and the history so far.
 
-    `fit` goes on from `epoch`; both hooks may keep a snapshot of all of this.
+    `fit` goes on from `epoch`; both hooks may keep a snapshot of all of this. A batch that does
+    not fit into memory is taken in parts, by as many steps: `portion` says how many images go.
     """
 
     model: Model
@@ -59,11 +64,13 @@ class Fit:
     history: list[Row] = field(default_factory=list)
     stopped: bool = False
     epoch: Epoch = field(default_factory=Epoch)
+    portion: Portion = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
     averaged: AveragedModel | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.model, self.settings)
+        self.portion = Portion(self.settings.batch_size, least=SMALLEST_BATCH)
         self.averaged = None
         if self.settings.average:
             self.averaged = AveragedModel(
@@ -128,17 +135,18 @@ def run_epoch(fit: Fit, feed: Feed, n_epochs: int) -> Row:
     chunks = list(batches(epoch.order, fit.settings.batch_size))
     for index in chunks[epoch.step :]:
         progress = (epoch.number - 1 + epoch.step / len(chunks)) / n_epochs
+        step = functools.partial(train_step, fit, feed, progress=progress)
         try:
-            means = train_step(fit, feed, index, progress)
+            for part, means in fit.portion.each(index, step):
+                epoch.n_seen += len(part)
+                for name, mean in means.items():
+                    epoch.sums[name] += mean * len(part)
         except NotFiniteError as error:
             raise NotFiniteError(
                 f"{error} in epoch {epoch.number}, step {epoch.step + 1} of stage '{fit.stage}': "
                 f"training stopped. Try a lower learning rate (now {fit.settings.learning_rate:g})."
             ) from None
         epoch.step += 1
-        epoch.n_seen += len(index)
-        for name, mean in means.items():
-            epoch.sums[name] += mean * len(index)
         epoch.seconds = time.perf_counter() - start
         if fit.on_step(epoch.step, len(chunks)):
             fit.stopped = True
@@ -210,7 +218,10 @@ def calibrate(fit: Fit, feed: Feed) -> None:
     """
     network, data = fit.model.network, feed.data
     n_images = min(CALIBRATION_IMAGES, len(feed))
-    chosen = list(batches(feed.order(fit.generator)[:n_images], CALIBRATION_BATCH))
+    size = min(CALIBRATION_BATCH, evaluation_batch(data.inputs.shape[1:]))
+    if fit.portion.halved:
+        size = min(size, fit.portion.size)
+    chosen = list(batches(feed.order(fit.generator)[:n_images], size))
     images = (network.normalised(data.batch(index.to(data.inputs.device))) for index in chosen)
     with autocast(data.inputs.device, fit.settings.autocast):
         update_bn(images, nn.Sequential(network.encoder, network.neck))

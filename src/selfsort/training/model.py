@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import math
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +13,13 @@ from selfsort.bottlenecks import Bottleneck, Variational
 from selfsort.networks import Encoded, Network
 from selfsort.objectives import Outputs
 from selfsort.training.data import Data
+from selfsort.training.memory import Portion
 from selfsort.training.settings import autocast
 
 EVALUATION_BATCH = 1000
+EVALUATION_VALUES = 2**22
+"""Images that are looked at together have that many pixel values at most."""
+T = TypeVar("T")
 
 
 class Model(nn.Module):
@@ -113,14 +119,30 @@ def latent_of(code: Tensor | None, style: Tensor | None) -> Tensor:
     return torch.cat([part for part in (code, style) if part is not None], dim=1)
 
 
-def look_at(model: Model, data: Data, *, enabled: bool = False) -> Iterator[tuple[Tensor, Encoded]]:
-    """Yield all images, batch by batch, and what the network says of them.
+def look_at(
+    model: Model, data: Data, read: Callable[[Tensor, Encoded], T], *, enabled: bool = False
+) -> list[T]:
+    """Return what a function reads, batch by batch, of all images and what the network says.
 
-    The network is in evaluation mode, and nothing has a gradient, also in the code that reads what
-    is yielded: parts of an `Encoded` are worked out there. `enabled` is that of `autocast`.
+    The network is in evaluation mode, and nothing has a gradient. `enabled` is that of `autocast`.
     """
     model.eval()
+
+    def look(part: range) -> T:
+        images = data.batch(slice(part.start, part.stop))
+        return read(images, model.network.encode(images))
+
     with torch.inference_mode(), autocast(data.inputs.device, enabled):
-        for start in range(0, len(data), EVALUATION_BATCH):
-            images = data.batch(slice(start, start + EVALUATION_BATCH))
-            yield images, model.network.encode(images)
+        portion = Portion(evaluation_batch(data.inputs.shape[1:]))
+        return [found for _, found in portion.each(range(len(data)), look)]
+
+
+def evaluation_batch(shape: Sequence[int]) -> int:
+    """Return how many images of a shape are looked at together.
+
+    Examples
+    --------
+    >>> evaluation_batch((1, 28, 28)), evaluation_batch((3, 224, 224))
+    (1000, 27)
+    """
+    return max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // math.prod(shape)))

@@ -39,9 +39,12 @@ class Snapshot:
 
 
 def keep_model(kept: Snapshot, model: nn.Module, generator: torch.Generator) -> None:
-    """Add weights, buffers and the states of both generators, the fit's and PyTorch's own."""
+    """Add weights, buffers and the states of all generators, the fit's and PyTorch's own."""
     kept.add("model", model.state_dict())
     kept.add("random", {"fit": generator.get_state(), "torch": torch.get_rng_state()})
+    device = _device_of(model)
+    if device.type == "cuda":  # dropout draws there
+        kept.add("random", {"cuda": torch.cuda.get_rng_state(device)})
 
 
 def restore_model(kept: Snapshot, model: nn.Module, generator: torch.Generator) -> None:
@@ -50,6 +53,8 @@ def restore_model(kept: Snapshot, model: nn.Module, generator: torch.Generator) 
     states = kept.below("random")
     generator.set_state(states["fit"])
     torch.set_rng_state(states["torch"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], _device_of(model))
 
 
 def keep_fit(kept: Snapshot, fit: Fit) -> None:
@@ -65,6 +70,8 @@ def keep_fit(kept: Snapshot, fit: Fit) -> None:
         kept.arrays["order"] = epoch.order
     names = ("number", "step", "n_seen", "sums", "seconds")
     kept.facts["epoch"] = {name: getattr(epoch, name) for name in names}
+    if fit.portion.halved:
+        kept.facts["batches_of"] = fit.portion.size
 
 
 def restore_fit(kept: Snapshot, fit: Fit) -> None:
@@ -75,7 +82,13 @@ def restore_fit(kept: Snapshot, fit: Fit) -> None:
             fit.optimizer.state[weight] = state
     if fit.averaged is not None:
         fit.averaged.load_state_dict(kept.below("averaged"))
+    if "batches_of" in kept.facts:
+        fit.portion.size, fit.portion.halved = kept.facts["batches_of"], True
     fit.epoch = Epoch(order=kept.arrays.get("order"), **kept.facts["epoch"])
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _weights(fit: Fit) -> list[Tensor]:
@@ -88,5 +101,5 @@ def _like(weight: Tensor, value: Tensor) -> Tensor:
     What is fused goes through both as they lie there.
     """
     if value.shape != weight.shape:
-        return value.clone()
+        return value.clone().to(weight.device)  # a fused optimizer counts its steps there
     return torch.empty_like(weight, dtype=value.dtype).copy_(value)

@@ -1,0 +1,162 @@
+"""Memory that runs out: batches are halved, and it is said."""
+
+from __future__ import annotations
+
+import re
+import resource
+import warnings
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from killing import Program
+from running import call, digits, write_npz
+from torch.nn import functional as F
+
+from selfsort import (
+    Autoencoder,
+    AutoencoderClusterer,
+    NotEnoughMemoryError,
+    SmallerBatchWarning,
+    training,
+)
+from selfsort.errors import ran_out_of_memory
+from selfsort.training import Portion
+
+CPU_SENTENCE = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate"
+OUT_OF_MEMORY = {
+    "numpy": MemoryError("Unable to allocate"),
+    "cpu": RuntimeError(f"{CPU_SENTENCE} memory: you tried to allocate 8 bytes."),
+    "cuda": torch.OutOfMemoryError("CUDA out of memory."),
+}
+
+
+def test_pytorch_itself_is_understood():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**60)
+    assert ran_out_of_memory(raised.value)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY)
+def test_a_part_that_does_not_fit_is_halved(error):
+    def function(part: range) -> int:
+        if len(part) > 3:
+            raise error
+        return sum(part)
+
+    portion = Portion(8)
+    with pytest.warns(SmallerBatchWarning) as warned:
+        found = list(portion.each(range(10), function))
+    sentence = "8 images at once did not fit into memory: 2 from here on."
+    assert [str(one.message) for one in warned] == [sentence]
+    assert found == [(range(i, i + 2), 2 * i + 1) for i in range(0, 10, 2)]
+    assert portion.halved
+
+
+def test_a_rest_of_fewer_than_the_least_joins_the_part_before():
+    sizes = [len(part) for part, _ in Portion(4, least=2).each(torch.arange(9), len)]
+    assert sizes == [4, 5]
+    assert [len(part) for part, _ in Portion(4).each(torch.arange(9), len)] == [4, 4, 1]
+
+
+def test_no_room_for_the_least():
+    def function(part: range) -> None:
+        raise MemoryError
+
+    portion = Portion(4, least=2)
+    with pytest.raises(NotEnoughMemoryError, match="not enough memory for 2 images at once"):
+        list(portion.each(range(4), function))
+
+
+def test_other_errors_come_through():
+    def function(part: range) -> None:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(Portion(4).each(range(4), function))
+
+
+class LittleMemory:
+    """Stands for a device on which the activations of more than `n` images do not fit."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __enter__(self) -> None:
+        self.relu = F.relu
+
+        def relu(values: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+            if len(values) > self.n:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+            return self.relu(values, inplace)
+
+        F.relu = relu
+
+    def __exit__(self, *rest: object) -> None:
+        F.relu = self.relu
+
+
+def test_a_fit_and_its_use_go_on_with_smaller_batches():
+    images, _ = digits(200, side=8)
+    autoencoder = Autoencoder(epochs=2, batch_size=64, n_threads=1, random_state=0)
+    with LittleMemory(12), pytest.warns(SmallerBatchWarning) as warned:
+        autoencoder.fit(images)
+    texts = [str(one.message) for one in warned]
+    assert "25 images at once did not fit into memory: 12 from here on." in texts
+    assert autoencoder.n_epochs_ == 2
+    assert autoencoder.history_[-1]["mse"] < autoencoder.history_[0]["mse"]
+    whole = autoencoder.transform(images)
+    with LittleMemory(50), pytest.warns(SmallerBatchWarning):
+        parts = autoencoder.transform(images)
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
+    with LittleMemory(50), pytest.warns(SmallerBatchWarning):
+        decoded = autoencoder.inverse_transform(whole)
+    np.testing.assert_allclose(decoded, autoencoder.inverse_transform(whole), atol=1e-3)
+
+
+def test_all_stages_without_labels_go_on_with_smaller_batches():
+    images, _ = digits(160, side=8)
+    clusterer = AutoencoderClusterer(4, epochs=1, n_threads=1, random_state=0)
+    with LittleMemory(16), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        clusterer.fit(images)
+    assert {one.category for one in warned} >= {SmallerBatchWarning}
+    assert set(clusterer.stage_seconds_) == set(
+        AutoencoderClusterer(4, epochs=1, n_threads=1, random_state=0).fit(images).stage_seconds_
+    )
+
+
+def little_memory() -> None:
+    """Leave the process less memory than a large batch takes."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + LITTLE, used + LITTLE))
+
+
+LITTLE = 150 * 2**20
+
+
+def test_a_run_with_little_memory(tmp_path: Path) -> None:
+    data = write_npz(tmp_path / "data.npz", n=800, n_test=0, side=64)
+    options = ("--recipe", "plain", "--epochs", 1, "--threads", 1, "--out", tmp_path / "run")
+    said = tmp_path / "said.txt"
+    program = Program("train", data, *options, said=said, before=little_memory)
+    assert program.wait() == 0, program.err()
+    assert re.search(
+        r"^selfsort: \d+ images at once did not fit into memory: \d+ from here on\.$",
+        program.err(),
+        re.MULTILINE,
+    )
+
+
+def test_no_memory_at_all_is_one_line(tmp_path: Path) -> None:
+    with mock.patch.object(training.Portion, "_attempt", return_value=[]):
+        outcome = call(
+            "train", "digits", "--size", 16, "--recipe", "plain", "--out", tmp_path / "run"
+        )
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1] == (
+        "selfsort: There is not enough memory for 2 images at once: use smaller images (--size), "
+        "or a smaller network."
+    )
