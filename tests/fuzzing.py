@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import malformed
 import numpy as np
+from PIL import Image
 
 from selfsort import Checkpoint, checkpoints
 from selfsort.errors import SelfsortError
+from selfsort.estimators import checkpoint
 from selfsort.images import read_images, read_labels
+from selfsort.images.pixels import picture_size, read_picture
 from selfsort.report.reading import read_history, read_result
 from selfsort.runs import read_record
-from selfsort.verified import DamagedError, read_folder, write_folder
+from selfsort.verified import DamagedError, read_folder
 
 
 class Reader(NamedTuple):
@@ -30,8 +35,10 @@ def _labels(path: Path) -> object:
     return read_labels(path, ("a.png", "b.png", "c/d.png"), 3)
 
 
-def _pictures(path: Path) -> object:
-    return read_images(path.parent, size=16)
+def _picture(path: Path) -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # as for a folder of them
+        return picture_size(path), read_picture(path, 16, 16)
 
 
 def _model(path: Path) -> object:
@@ -39,19 +46,17 @@ def _model(path: Path) -> object:
 
 
 def _checkpoint(path: Path) -> object:
-    """Read facts and arrays of a folder whose manifest is sound: as a newer version wrote it."""
+    """Read facts and arrays as of a folder whose manifest is sound: as a newer version wrote it."""
     content = path.read_bytes()
-    folder = path.parent / "000001"
-    if not folder.exists():
-        half = len(content) // 2
-        files = {"arrays.safetensors": content[:half], "facts.json": content[half:]}
-        write_folder(folder, files)
-    try:
+    path.with_name("000001").mkdir(exist_ok=True)
+    half = len(content) // 2
+    files = {"arrays.safetensors": content[:half], "facts.json": content[half:]}
+
+    def found(folder: Path) -> dict[str, bytes]:
+        return files
+
+    with mock.patch.object(checkpoint, "read_folder", found):
         return Checkpoint(path.parent).newest({"estimator": "E"})
-    finally:
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
 
 
 def _manifest(path: Path) -> object:
@@ -108,8 +113,8 @@ READERS: dict[str, Reader] = {
     "idx.gz": Reader("x.idx.gz", read_images, [malformed.PACKED]),
     "npy": Reader("x.npy", read_images, [malformed.npy(malformed.PIXELS)]),
     "npz": Reader("x.npz", read_images, [malformed.ARCHIVE]),
-    "png": Reader("x.png", _pictures, [malformed.PNG]),
-    "jpeg": Reader("x.jpg", _pictures, [malformed.JPEG]),
+    "png": Reader("x.png", _picture, [malformed.PNG]),
+    "jpeg": Reader("x.jpg", _picture, [malformed.JPEG]),
     "labels": Reader(
         "x.csv", _labels, [b"file,class\na.png,x\nc/d.png,y\n", b"index,class\n2,x\n"]
     ),

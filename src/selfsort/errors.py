@@ -60,6 +60,8 @@ def one_line(text: str) -> str:
     'two lines, \\x1b[31mred\\udce9'
     """
     joined = " ".join(text.splitlines())
+    if joined.isprintable():
+        return joined
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in joined)
 
 
