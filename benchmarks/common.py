@@ -23,7 +23,7 @@ import torch
 
 import selfsort
 from selfsort.estimators.resources import resolve_device
-from selfsort.runs.training import machine, versions
+from selfsort.runs.environment import machine, versions
 from selfsort.training import has_fast_bfloat16
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from selfsort.bottlenecks import Bottleneck, make_bottleneck
 from selfsort.bottlenecks.dvae import DiscreteVariational
-from selfsort.runs.training import machine, versions
+from selfsort.runs.environment import machine, versions
 
 N_DRAWS = 10_000
 FUNCTIONS = range(10)

@@ -13,7 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from selfsort.runs.training import machine, versions  # noqa: E402 - after the path
+from selfsort.runs.environment import machine, versions  # noqa: E402 - after the path
 
 RESULTS = ROOT / "benchmarks" / "results" / "reliability.jsonl"
 _STARTED = time.monotonic()

@@ -34,9 +34,10 @@ from selfsort.objectives import Objective
 from selfsort.report import write_bottlenecks
 from selfsort.runs.comparing import check_same, result_of
 from selfsort.runs.data import as_given, tell_skipped
+from selfsort.runs.environment import machine, versions
 from selfsort.runs.evaluating import label_indices
+from selfsort.runs.preparing import prepare
 from selfsort.runs.request import Request
-from selfsort.runs.training import machine, prepare, versions
 from selfsort.scores import match_classes
 from selfsort.training import Feed, Fit
 from selfsort.training.loop import terms_of

@@ -22,8 +22,10 @@ from selfsort.checkpoints import write_text
 from selfsort.datasets import Dataset, load_dataset
 from selfsort.errors import InputError
 from selfsort.runs.data import tell_skipped
+from selfsort.runs.environment import machine, versions
+from selfsort.runs.preparing import prepare
 from selfsort.runs.request import Request, asked, is_unfinished
-from selfsort.runs.training import machine, prepare, train, versions
+from selfsort.runs.training import train
 from selfsort.verified import naming
 
 COLUMNS = (

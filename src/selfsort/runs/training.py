@@ -4,82 +4,49 @@ from __future__ import annotations
 
 import datetime
 import functools
-import os
-import platform
 import shlex
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
-import torch
 from rich.console import Console
 
 from selfsort import recipes
 from selfsort.checkpoints import to_json, write_text
-from selfsort.datasets import Dataset, load_dataset
-from selfsort.errors import ClassCollapseWarning, InputError, SmallerBatchWarning
-from selfsort.estimators import ESTIMATORS
+from selfsort.datasets import Dataset
+from selfsort.errors import ClassCollapseWarning, SmallerBatchWarning
 from selfsort.estimators.resources import threads
-from selfsort.recipes import Recipe
 from selfsort.report import write_report
 from selfsort.runs import evaluating, illustrating
 from selfsort.runs.callbacks import (
     Bars,
-    Row,
     RunCheckpoint,
     StopOnSignal,
     Watch,
     leaving_on_sigterm,
 )
-from selfsort.runs.data import Labels, as_given, choose_labels, tell_skipped, with_labels
+from selfsort.runs.data import as_given
+from selfsort.runs.environment import machine, versions
 from selfsort.runs.folder import (
     CHECKPOINTS,
     RECORD,
-    Occupation,
-    check_free,
     drop_checkpoints,
-    free_name,
     make_empty,
     remove_pictures,
 )
+from selfsort.runs.preparing import Run, make_estimator, prepare
 from selfsort.runs.request import (
-    Record,
     Request,
     asked,
-    read_record,
-    record_of,
     write_record,
 )
 from selfsort.verified import naming
-from selfsort.version import __version__
 
 N_SAMPLES = 10
 SMALL_SVM = 10_000
 """Most images that the recipe 'features-svm' trains a support vector machine on."""
-
-
-@dataclass
-class Run:
-    """A run while it is made."""
-
-    request: Request
-    recipe: Recipe
-    data: Dataset
-    labels: Labels
-    folder: Path
-    console: Console
-    record: Record
-    occupation: Occupation
-    begun: bool = False
-    interrupted: bool = False
-    watch: Watch | None = None
-    history: list[Row] = field(default_factory=list)
-    train_seconds: float = 0.0
-    stage_seconds: dict[str, float] = field(default_factory=dict)
 
 
 def train(request: Request, console: Console | None = None, data: Dataset | None = None) -> Path:
@@ -128,7 +95,7 @@ def _make(run: Run) -> None:
 
 
 def _train(run: Run) -> None:
-    estimator = _estimator(run, {})
+    estimator = make_estimator(run, {})
     if run.recipe.extra == "tradeoff":
         estimator, extra = _fit_tradeoff(run)
     else:
@@ -165,97 +132,6 @@ def _tell_times(run: Run) -> None:
 def _tell_class_count(run: Run, estimator: Any) -> None:
     if run.request.n_classes == "auto":
         run.console.print(f"Found {len(estimator.style_means_)} classes.", highlight=False)
-
-
-def prepare(request: Request, console: Console, data: Dataset | None = None) -> Run:
-    """Load and check everything that can be wrong, before anything is written."""
-    recipe = None if request.recipe is None else recipes.get_recipe(request.recipe)
-    if recipe is None:
-        recipe = recipes.default_recipe(request.labels not in (None, "none"))
-    option = request.labels
-    if option is None:
-        option = "none" if recipe.labels == "none" else "all"
-    name = Path(request.data).name or "images"
-    folder = request.out or free_name(Path("runs"), f"{Path(name).stem}-{recipe.name}")
-    if request.resume:
-        record = read_record(folder)
-    else:
-        check_free(folder, force=request.force)
-        record = record_of(request, recipe.name)
-    if data is None:
-        data = load_dataset(request.data, size=request.size, on_error=request.on_error)
-        tell_skipped(console, data.train, data.test)
-    labels = choose_labels(option, recipe, data, request.seed)
-    run = Run(
-        request,
-        recipe,
-        with_labels(data, labels),
-        labels,
-        folder,
-        console,
-        record,
-        Occupation(folder),
-    )
-    estimator = _estimator(run, {})
-    estimator._validate_params()
-    _check_count(run, getattr(estimator, "n_classes", 2))
-    return run
-
-
-def _check_count(run: Run, n_classes: int | None) -> None:
-    """Raise if there are fewer images than classes, naming the file."""
-    n_images, least = len(run.data.train), n_classes or 10
-    if n_images < least:
-        raise InputError(
-            f"{run.data.where}: holds {n_images} image{'s' * (n_images > 1)}, but {least} "
-            f"{'classes are to be learned' if least > 2 else 'are needed to learn from'}: give "
-            f"more images{', or a smaller --classes' * (least > 2)}."
-        )
-
-
-def _estimator(run: Run, changes: dict[str, Any]) -> Any:
-    """Return the recipe's estimator with what the request says instead."""
-    request = run.request
-    parameters = {**run.recipe.parameters, **request.parameters, **changes}
-    parameters |= {
-        "device": request.device,
-        "n_threads": request.threads,
-        "random_state": request.seed,
-    }
-    if request.epochs is not None:
-        parameters["epochs"] = request.epochs
-    if run.recipe.estimator == "AutoencoderClusterer":
-        parameters["n_classes"] = _n_classes(run, parameters)
-    elif run.recipe.estimator == "AutoencoderClassifier":
-        _check_class_count(run)
-        parameters["unlabeled"] = run.labels.y()[1]
-    elif request.n_classes is not None:
-        raise InputError(
-            f"--classes does not go with the recipe '{run.recipe.name}', which learns no classes."
-        )
-    return ESTIMATORS[run.recipe.estimator](**parameters)
-
-
-def _n_classes(run: Run, parameters: dict[str, Any]) -> int | None:
-    """Return the estimator's number of classes; None: it is to find them."""
-    if run.request.n_classes == "auto":
-        if parameters.get("method") == "direct":
-            raise InputError(
-                f"--classes auto does not go with the recipe '{run.recipe.name}', which cannot "
-                "find how many there are: give a number, or use --recipe sort."
-            )
-        return None
-    if run.request.n_classes is not None:
-        return run.request.n_classes
-    return len(run.labels.class_names) if run.labels.class_names else 10
-
-
-def _check_class_count(run: Run) -> None:
-    wanted, names = run.request.n_classes, run.labels.class_names or ()
-    if wanted is not None and wanted != len(names):
-        raise InputError(
-            f"--classes {wanted} does not go with labels of {len(names)} classes: leave it out."
-        )
 
 
 def _fit(run: Run, estimator: Any, stage: str = "") -> None:
@@ -321,7 +197,7 @@ def _fit_tradeoff(run: Run) -> tuple[Any, dict[str, Any]]:
     images = run.data.train if test is None or test.labels is None else test
     points, kept = [], None
     for multiplier in recipes.MULTIPLIERS:
-        estimator = _estimator(run, recipes.multiplier_parameters(multiplier))
+        estimator = make_estimator(run, recipes.multiplier_parameters(multiplier))
         _fit(run, estimator, stage=f"multiplier {multiplier}")
         if kept is None or (multiplier <= 0.5 and not run.interrupted):
             kept = estimator, run.watch
@@ -414,27 +290,3 @@ def _result(run: Run, estimator: Any, extra: dict[str, Any]) -> dict[str, Any]:
         "skipped": [one._asdict() for part in parts for one in part.skipped],
         "extra": extra,
     }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    return {
-        "selfsort": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "scikit-learn": sklearn.__version__,
-    }
-
-
-def machine() -> str:
-    """Return the machine in words: system, processor, cores, and its vector instructions."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                processor = line.partition(":")[2].strip()
-                break
-    instructions = torch.backends.cpu.get_cpu_capability()
-    return f"{platform.system()}, {processor}, {os.cpu_count()} cores with {instructions}"

@@ -1,0 +1,150 @@
+"""What a fitted estimator is used for: latents and reconstructions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from selfsort import training
+from selfsort.estimators.inputs import InputMixin
+from selfsort.estimators.outputs import (
+    Part,
+    error_part,
+    latent_part,
+    reconstruction_part,
+    second_look,
+    style_part,
+)
+from selfsort.estimators.resources import threads
+from selfsort.networks import Encoded
+from selfsort.objectives import Outputs
+from selfsort.training import Data, Model
+
+
+class UseMixin(InputMixin):
+    """What the network says of images, and what that is made into."""
+
+    model_: Model
+    device_: torch.device
+    style_width_: int
+    transform_strength: float
+    n_threads: int | None
+
+    def _data(self, inputs: np.ndarray) -> Data:
+        """Return inputs on the device, with the range that becomes [0, 1]."""
+        if not inputs.flags.writeable:
+            inputs = inputs.copy()
+        low, high = self.input_range_ if inputs.dtype != np.uint8 else (0.0, 255.0)
+        return Data(torch.from_numpy(inputs).to(self.device_), low, high)
+
+    def _collected(
+        self, data: Data, *parts: Part, reconstruct: bool = False
+    ) -> tuple[np.ndarray, ...]:
+        """Return some parts of what the network says of all images, one array each.
+
+        Both are in evaluation mode.
+        """
+        model = self.model_
+
+        def read(images: torch.Tensor, encoded: Encoded) -> list[torch.Tensor]:
+            outputs = Outputs(images)
+            if encoded.logits is not None:
+                logits = encoded.logits
+                # Shifted images were learned from.
+                if self.transform_strength and model.bottleneck.names_classes:
+                    logits = second_look(model.network, images, logits)
+                code = model.bottleneck(logits)
+                outputs.logits, outputs.code = logits, code
+                outputs.class_logits = model.bottleneck.class_logits(logits, code)
+            if reconstruct:
+                latent = training.latent_of(outputs.code, encoded.style)
+                outputs.reconstruction = model.network.decode(latent)
+            return [part(outputs, encoded) for part in parts]
+
+        with threads(self.n_threads):
+            batches = training.look_at(model, data, read)
+        return tuple(torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
+
+    def _prepared(self, X: Any) -> Data:
+        check_is_fitted(self, "model_")
+        return self._as_used(self._data(self._check_inputs(X, reset=False)))
+
+    def _as_used(self, data: Data) -> Data:
+        """Return inputs as they are looked at after the fit."""
+        return data
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the latents: the code (where there are classes), then the style.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
+
+        Returns
+        -------
+        latent : ndarray of shape (n, n_classes + style_dim), float32
+        """
+        return self._collected(self._prepared(X), latent_part)[0]
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Return the images that latents decode to, in the layout and units of the fit's images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_classes + style_dim) or (n, n_classes)
+            Latents as `transform` gives them; codes alone get the mean style of their class.
+
+        Returns
+        -------
+        images : ndarray, float32
+        """
+        check_is_fitted(self, "model_")
+        latent = self._with_style(self._check_latent(X))
+        portion = training.Portion(training.evaluation_batch(self.input_shape_))
+        with torch.inference_mode(), threads(self.n_threads):
+            codes = torch.from_numpy(latent).to(self.device_)
+            parts = [images for _, images in portion.each(codes, self.model_.network.decode)]
+        return self._to_layout(torch.cat(parts).cpu().numpy())
+
+    def _latent_widths(self) -> tuple[int, ...]:
+        return (self._n_features_out,)
+
+    def _with_style(self, latent: np.ndarray) -> np.ndarray:
+        return latent
+
+    def reconstruct(self, X: Any) -> np.ndarray:
+        """Return the decoder's version of each image, in the layout and units of the fit's images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
+
+        Returns
+        -------
+        images : ndarray, float32
+        """
+        return self._to_layout(self._pixels(X))
+
+    def _pixels(self, X: Any) -> np.ndarray:
+        """Return reconstructions ``(n, channels, height, width)`` or ``(n, p)``, about [0, 1]."""
+        return self._collected(self._prepared(X), reconstruction_part, reconstruct=True)[0]
+
+    def reconstruction_error(self, X: Any) -> np.ndarray:
+        """Return each image's mean squared error per pixel ``(n,)``, pixels in [0, 1]."""
+        return self._collected(self._prepared(X), error_part, reconstruct=True)[0]
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.style_width_
+
+    def _measure_style(self, data: Data) -> None:
+        """Remember the width of the style, which a network may set by itself."""
+        (style,) = self._collected(Data(data.inputs[:2], data.low, data.high), style_part)
+        self.style_width_ = style.shape[1]
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return minus the mean reconstruction error, so that larger is better."""
+        return -float(self.reconstruction_error(X).mean(dtype=np.float64))
