@@ -764,8 +764,9 @@ def press_ctrl_c(times: int = 1) -> None:
 INTERRUPTED = "Interrupted: ending with what was learned so far (Ctrl-C again: at once)."
 
 
-def to_go_on(run: Path) -> str:
-    return f"To go on: selfsort train --resume {run}"
+def to_go_on(run: Path, *, finish: bool = False) -> str:
+    more = " (with --finish: to a report of what was learned so far)" if finish else ""
+    return f"To go on: selfsort train --resume {run}{more}"
 
 
 def test_ctrl_c_ends_a_real_program_with_what_was_learned(tmp_path, data):
@@ -809,7 +810,7 @@ def test_ctrl_c_in_a_stage_that_does_not_train_ends_at_once(monkeypatch, tmp_pat
     run = tmp_path / "run"
     outcome = call("train", data, "--out", run, "--epochs", 4)
     assert (outcome.code, outcome.out) == (130, "")
-    assert outcome.err.splitlines()[-2:] == [to_go_on(run), "selfsort: interrupted."]
+    assert outcome.err.splitlines()[-2:] == [to_go_on(run, finish=True), "selfsort: interrupted."]
     assert names_in(run) - {"history.jsonl"} == {"run.json", "checkpoints"}
     # It goes on with that stage: what came before is kept.
     again = call("train", "--resume", run)
@@ -820,6 +821,44 @@ def test_ctrl_c_in_a_stage_that_does_not_train_ends_at_once(monkeypatch, tmp_pat
         "fine clusters 1/1" if stage == "pixel_features" else "first self-training 1/1"
     )
     assert names_in(run) == WITH_CLASSES | SCORED | sheets(run)
+
+
+def test_ctrl_c_with_many_images_ends_with_a_checkpoint(monkeypatch, tmp_path, data):
+    monkeypatch.setattr(training, "FEW_IMAGES", 200)  # there are 220
+    options = ("--recipe", "joint", "--epochs", 3)
+    assert call("train", data, "--out", tmp_path / "whole", *options).code == 0
+    in_words = callbacks.row_in_words
+
+    def press_in_the_first_epoch(row, **options):
+        if row["epoch"] == 1:
+            press_ctrl_c()
+        return in_words(row, **options)
+
+    monkeypatch.setattr(callbacks, "row_in_words", press_in_the_first_epoch)
+    run = tmp_path / "run"
+    outcome = call("train", data, "--out", run, *options)
+    assert (outcome.code, outcome.out) == (130, "")
+    said = outcome.err.splitlines()
+    assert "Interrupted: ending with a checkpoint (Ctrl-C again: at once)." in said
+    assert said[-2:] == [to_go_on(run, finish=True), "selfsort: interrupted."]
+    assert names_in(run) == {"run.json", "checkpoints", "history.jsonl"}
+    monkeypatch.setattr(callbacks, "row_in_words", in_words)
+
+    finished = call("train", "--resume", run, "--finish")
+    assert (finished.code, finished.out) == (0, f"Report: {run / 'report.html'}\n")
+    assert finished.err.splitlines()[-1] == to_go_on(run)
+    assert result_of(run)["interrupted"] is True
+    assert len(history_of(run)) == 2
+    assert "The training was stopped early" in (run / "report.html").read_text(encoding="utf-8")
+
+    assert call("train", "--resume", run).code == 0
+    assert content_of(run) == content_of(tmp_path / "whole")
+
+
+def test_finish_goes_with_resume(tmp_path, data):
+    outcome = call("train", data, "--finish", "--out", tmp_path / "run")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("selfsort: --finish goes with --resume RUN.")
 
 
 def test_ctrl_c_before_the_decoder_learned_leaves_a_report(monkeypatch, tmp_path, data):
@@ -983,7 +1022,7 @@ def test_sigterm_ends_with_a_checkpoint(tmp_path, data):
     finally:
         process.kill()
     assert (process.returncode, out) == (143, "")
-    assert err.splitlines()[-1] == to_go_on(run)
+    assert err.splitlines()[-1] == to_go_on(run, finish=True)
     assert names_in(run) == {"run.json", "checkpoints", "history.jsonl"}
     assert call("train", "--resume", run).code == 0
     assert content_of(run) == content_of(whole)
@@ -994,7 +1033,11 @@ def test_a_second_ctrl_c_ends_at_once(monkeypatch, tmp_path, data):
     options = ("--recipe", "teach", "--labels", "all", "--epochs", 5)
     outcome = call("train", data, "--out", tmp_path / "run", *options)
     run = tmp_path / "run"
-    assert outcome == (130, "", f"{INTERRUPTED}\n{to_go_on(run)}\nselfsort: interrupted.\n")
+    assert outcome == (
+        130,
+        "",
+        f"{INTERRUPTED}\n{to_go_on(run, finish=True)}\nselfsort: interrupted.\n",
+    )
     assert names_in(run) == {"history.jsonl", "run.json"}  # there had been no checkpoint yet
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

@@ -96,6 +96,10 @@ ResumeOption = Annotated[
         "--resume", metavar="RUN", help="Go on with a run that was ended, in place of DATA."
     ),
 ]
+FinishOption = Annotated[
+    bool,
+    typer.Option("--finish", help="With --resume: only to a report of what was learned so far."),
+]
 
 
 def class_count(classes: str | None) -> int | Literal["auto"] | None:

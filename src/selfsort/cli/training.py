@@ -17,6 +17,7 @@ from selfsort.cli.options import (
     DataArgument,
     DeviceOption,
     EpochsOption,
+    FinishOption,
     ForceOption,
     LabelsOption,
     OnError,
@@ -61,12 +62,14 @@ def train(
     force: ForceOption = False,
     checkpoint_every: CheckpointEveryOption = 30,
     resume: ResumeOption = None,
+    finish: FinishOption = False,
 ) -> None:
     """Learn the classes of images, and write a run folder with a report.
 
     Without labels the default recipe is `sort`, with labels it is `teach`. Ctrl-C ends the
-    training with what was learned so far. It can go on from there, or from the last checkpoint
-    if the program was killed, and ends as if nothing had happened.
+    training with a checkpoint, and where there are few images with a report of what was learned
+    so far; --finish writes one of any. The training can go on from there, or from the last
+    checkpoint if the program was killed, and ends as if nothing had happened.
 
     Examples:
 
@@ -81,6 +84,8 @@ def train(
         selfsort train mnist --recipe question
 
         selfsort train --resume runs/mnist-sort
+
+        selfsort train --resume runs/mnist-sort --finish
     """
     from selfsort.runs import Request, read_record, resumed
     from selfsort.runs import train as train_run
@@ -94,8 +99,10 @@ def train(
             print(f"{resume}: the run is complete.")
             print(f"Report: {resume / 'report.html'}")
             return
-        _train(train_run, resumed(resume, record))
+        _train(train_run, resumed(resume, record, finish=finish))
         return
+    if finish:
+        raise USAGE_ERROR("--finish goes with --resume RUN.", ctx=context)
     if data is None:
         raise USAGE_ERROR("Missing argument 'DATA'.", ctx=context)
     request = Request(
@@ -121,7 +128,7 @@ def _check_alone(context: typer.Context) -> None:
     given = [
         parameter
         for parameter in context.command.params
-        if parameter.name not in ("resume", None) and _given(context, str(parameter.name))
+        if parameter.name not in ("resume", "finish", None) and _given(context, str(parameter.name))
     ]
     if given:
         name = given[0].opts[-1]
@@ -140,7 +147,7 @@ def _given(context: typer.Context, name: str) -> bool:
 def _train(train_run: Callable[[Request], Path], request: Request) -> None:
     folder = train_run(request)
     print(f"Report: {folder / 'report.html'}")
-    if _was_interrupted(folder):
+    if _was_interrupted(folder) and not request.finish:
         sys.exit(130)
 
 

@@ -261,14 +261,24 @@ def leaving_on_sigterm() -> Iterator[None]:
 class StopOnSignal(Callback):
     """The first Ctrl-C ends the training at the next step; a second one ends the program.
 
-    SIGTERM ends the program, as soon as there is a checkpoint. In a stage that does not train
-    nothing can be learned so far: there the first Ctrl-C ends the program too.
+    SIGTERM ends the program as soon as there is a checkpoint. So does the first Ctrl-C without
+    `report`; in a stage that does not train it ends the program at once, for nothing is learned
+    there.
+
+    Parameters
+    ----------
+    messages : file
+    report : bool
+        Whether the program goes on to a report when the training was interrupted.
+    interrupted : bool, default=False
+        Whether to end the training at the first step.
     """
 
-    def __init__(self, messages: IO[str]) -> None:
+    def __init__(self, messages: IO[str], *, report: bool, interrupted: bool = False) -> None:
         self.messages = messages
-        self.interrupted = False
-        self.terminated = False
+        self.report = report
+        self.interrupted = interrupted
+        self.leaving: BaseException | None = None
         self._trains = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -286,23 +296,25 @@ class StopOnSignal(Callback):
         self._before = {}
 
     def _interrupt(self, number: int, frame: types.FrameType | None) -> None:
-        if self.interrupted or not self._trains:
+        if self.interrupted or self.leaving or not self._trains:
             raise KeyboardInterrupt
-        self.interrupted = True
-        print(
-            "Interrupted: ending with what was learned so far (Ctrl-C again: at once).",
-            file=self.messages,
-        )
+        if self.report:
+            self.interrupted = True
+            what = "ending with what was learned so far"
+        else:
+            self.leaving = KeyboardInterrupt()
+            what = "ending with a checkpoint"
+        print(f"Interrupted: {what} (Ctrl-C again: at once).", file=self.messages)
 
     def _terminate(self, number: int, frame: types.FrameType | None) -> None:
-        self.terminated = True
+        self.leaving = SystemExit(TERMINATED)
         if not self._trains:
-            sys.exit(TERMINATED)
+            raise self.leaving
 
     def leave_if_asked(self) -> None:
-        """End the program if SIGTERM asked for it: now there is a checkpoint."""
-        if self.terminated:
-            sys.exit(TERMINATED)
+        """End the program if a signal asked for it: now there is a checkpoint."""
+        if self.leaving is not None:
+            raise self.leaving
 
     def on_fit_task_begin(
         self, estimator: Any, context: CallbackContext, *, metadata: Row | None = None
@@ -315,4 +327,4 @@ class StopOnSignal(Callback):
     ) -> bool:
         if context.task_name not in ("epoch", "steps"):
             self._trains = False
-        return self.interrupted or self.terminated
+        return self.interrupted or self.leaving is not None

@@ -51,6 +51,8 @@ class Request:
         Seconds between two checkpoints.
     resume : bool
         Go on with the unfinished run in `out`.
+    finish : bool
+        Go on only to a report of what was learned so far.
     """
 
     data: str
@@ -68,6 +70,7 @@ class Request:
     parameters: dict[str, Any] = field(default_factory=dict)
     checkpoint_every: float = EVERY
     resume: bool = False
+    finish: bool = False
 
 
 class Record(pydantic.BaseModel):
@@ -154,11 +157,11 @@ def read_record(folder: Path) -> Record:
         raise InputError(f"{path}: is damaged ({where}: {first['msg']}). {again}") from error
 
 
-def resumed(folder: Path, record: Record) -> Request:
+def resumed(folder: Path, record: Record, *, finish: bool = False) -> Request:
     """Return the request that goes on with a run."""
     shared = {each.name for each in dataclasses.fields(Request)} & set(Record.model_fields)
     known = {name: getattr(record, name) for name in shared}
-    return Request(**known, out=folder, resume=True)
+    return Request(**known, out=folder, resume=True, finish=finish)
 
 
 def is_unfinished(request: Request, recipe: str) -> bool:

@@ -45,6 +45,8 @@ from selfsort.runs.request import (
 from selfsort.verified import naming
 
 N_SAMPLES = 10
+FEW_IMAGES = 2000
+"""An interrupted training of more images ends without a report, which would take too long."""
 SMALL_SVM = 10_000
 """Most images that the recipe 'features-svm' trains a support vector machine on."""
 
@@ -86,7 +88,7 @@ def _make(run: Run) -> None:
         with naming(run.folder), threads(run.record.threads_used if request.resume else None):
             _train(run)
     except (KeyboardInterrupt, SystemExit):
-        _tell_how_to_go_on(run)
+        _tell_how_to_go_on(run, " (with --finish: to a report of what was learned so far)")
         raise
     finally:
         run.occupation.end()
@@ -118,10 +120,12 @@ def _begin(run: Run) -> None:
     run.begun = True
 
 
-def _tell_how_to_go_on(run: Run) -> None:
+def _tell_how_to_go_on(run: Run, more: str = "") -> None:
     if (run.folder / RECORD).is_file():
         command = shlex.join(["selfsort", "train", "--resume", str(run.folder)])
-        run.console.print(f"To go on: {command}", highlight=False, soft_wrap=True, markup=False)
+        run.console.print(
+            f"To go on: {command}{more}", highlight=False, soft_wrap=True, markup=False
+        )
 
 
 def _tell_times(run: Run) -> None:
@@ -149,7 +153,10 @@ def _fit(run: Run, estimator: Any, stage: str = "") -> None:
         stage=stage,
         earlier=run.history,
     )
-    stop = StopOnSignal(run.console.file)
+    n_images = len(X) + (len(run.data.test) if run.data.test else 0)
+    stop = StopOnSignal(
+        run.console.file, report=n_images <= FEW_IMAGES, interrupted=run.request.finish
+    )
     checkpoint = RunCheckpoint(
         run.folder / CHECKPOINTS / stage.replace(" ", "-"),
         run.request.checkpoint_every,
@@ -167,7 +174,7 @@ def _fit(run: Run, estimator: Any, stage: str = "") -> None:
         )
         estimator.fit(X, run.labels.y()[0] if classifies else None)
     estimator.set_callbacks()
-    run.interrupted |= stop.interrupted
+    run.interrupted |= estimator.stopped_
     run.watch = watch
     run.history += watch.rows
     run.train_seconds += estimator.fit_seconds_
