@@ -41,6 +41,7 @@ METHOD = (
     "bottlenecks",
     "grouping",
     "estimators/base",
+    "estimators/use",
     "estimators/inputs",
     "estimators/outputs",
     "estimators/classes",

@@ -23,10 +23,10 @@ def moved_again_and_again() -> None:
 
 def test_a_clock_that_is_moved(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data.npz")
-    finish(data, tmp_path / "whole" / "run", "none")
+    finish(data, tmp_path / "whole" / "run", "all")
     run = tmp_path / "moved" / "run"
-    program = start(data, run, "none", before=moved_again_and_again)
-    assert wait_for_stage(program, run, "first self-training"), program.err()
+    program = start(data, run, "all", before=moved_again_and_again)
+    assert wait_for_stage(program, run, "decoder"), program.err()
     kill(program)
     # The newest checkpoint seems to be the oldest one.
     for days, checkpoint in enumerate(sorted((run / "checkpoints").iterdir())):
@@ -36,5 +36,5 @@ def test_a_clock_that_is_moved(tmp_path: Path) -> None:
     said = run.with_name("said.txt")
     program = Program("train", "--resume", run, said=said, before=moved_again_and_again)
     assert program.wait() == 0, program.err()
-    assert "Going on in 'first self-training'" in program.err()
+    assert "Going on in 'decoder'" in program.err()
     assert content_of(run) == content_of(tmp_path / "whole" / "run")

@@ -23,6 +23,7 @@ from selfsort.errors import InputError, NotFiniteError
 from selfsort.estimators.checkpoint import Checkpoint
 from selfsort.estimators.facts import identity_of
 from selfsort.estimators.journal import Journal
+from selfsort.estimators.outputs import latent_part
 from selfsort.estimators.reporting import CallbackBridge
 from selfsort.estimators.resources import check_arguments, resolve_device, threads
 from selfsort.estimators.use import UseMixin
@@ -278,6 +279,20 @@ class BaseAutoencoder(
     def _fitted_attributes(self) -> dict[str, Any]:
         """Return what a copy needs to predict in the middle of a fit."""
         return {"model_": self.model_}
+
+    # scikit-learn wraps this for pandas only where the class itself has it.
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the latents: the code (where there are classes), then the style.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
+
+        Returns
+        -------
+        latent : ndarray of shape (n, n_classes + style_dim), float32
+        """
+        return self._collected(self._prepared(X), latent_part)[0]
 
     def save(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json`` into `folder`."""

@@ -13,7 +13,6 @@ from selfsort.estimators.inputs import InputMixin
 from selfsort.estimators.outputs import (
     Part,
     error_part,
-    latent_part,
     reconstruction_part,
     second_look,
     style_part,
@@ -75,19 +74,6 @@ class UseMixin(InputMixin):
     def _as_used(self, data: Data) -> Data:
         """Return inputs as they are looked at after the fit."""
         return data
-
-    def transform(self, X: Any) -> np.ndarray:
-        """Return the latents: the code (where there are classes), then the style.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
-
-        Returns
-        -------
-        latent : ndarray of shape (n, n_classes + style_dim), float32
-        """
-        return self._collected(self._prepared(X), latent_part)[0]
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Return the images that latents decode to, in the layout and units of the fit's images.
