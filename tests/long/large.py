@@ -19,11 +19,15 @@ from recording import record
 from killing import Program, stage_of  # isort: skip
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-LONGEST = 90.0
+LONGEST = 60.0
 """Seconds to the next signal, at most."""
+OFTEN = 2
+"""A stage is stopped that often, then left to end: one that does not train begins again."""
 
 
-def stopped(run: Path, number: signal.Signals, moment: float) -> tuple[str, float | None]:
+def stopped(
+    run: Path, number: signal.Signals, moment: float, stages: Counter[str]
+) -> tuple[str, float | None]:
     """Start a run or go on, and end it; return its stage, and the seconds to the end."""
     said = run.with_name("said.txt")
     said.unlink(missing_ok=True)
@@ -33,6 +37,8 @@ def stopped(run: Path, number: signal.Signals, moment: float) -> tuple[str, floa
     while program.runs() and not ("Going on" in program.err() if begun else run.exists()):
         program.wait(0.1)
     program.wait(moment)
+    while program.runs() and stages[stage_of(run) or "neighbours"] >= OFTEN:
+        program.wait(1)
     if not program.runs():
         return "end", None
     stage = stage_of(run) or "neighbours"
@@ -55,7 +61,7 @@ def main() -> None:
         run = Path(name) / "run"
         for i in range(wanted):
             number = SIGNALS[i % 2]
-            stage, seconds = stopped(run, number, rng.uniform(0, LONGEST))
+            stage, seconds = stopped(run, number, rng.uniform(0, LONGEST), stages)
             if seconds is None:
                 break
             stages[stage] += 1

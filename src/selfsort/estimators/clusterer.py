@@ -90,10 +90,10 @@ n_threads, random_state
     --------
     >>> from sklearn.datasets import load_digits
     >>> from selfsort import AutoencoderClusterer
-    >>> images = load_digits().images[:400]
+    >>> images = load_digits().images[:1000]
     >>> clusterer = AutoencoderClusterer(n_classes=10, epochs=24, random_state=0)
     >>> clusterer.fit_predict(images).shape, clusterer.prototypes_.shape
-    ((400,), (10, 8, 8))
+    ((1000,), (10, 8, 8))
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
