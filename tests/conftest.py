@@ -12,6 +12,14 @@ import pytest
 BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests: whoever came to them last would let the others wait."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+LONGEST = ("test_readme.py", "test_fuzz.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_as_in_a_terminal() -> Iterator[None]:
     """Let SIGINT interrupt: a shell starts what it runs in the background with SIGINT ignored."""
