@@ -19,7 +19,7 @@ class Items(Protocol):
     def __getitem__(self, part: slice, /) -> Self: ...
 
 
-I = TypeVar("I", bound=Items)  # noqa: E741 - items
+Some = TypeVar("Some", bound=Items)
 T = TypeVar("T")
 
 
@@ -50,7 +50,7 @@ class Portion:
         self.least = least
         self.halved = False
 
-    def each(self, items: I, function: Callable[[I], T]) -> Iterator[tuple[I, T]]:
+    def each(self, items: Some, function: Callable[[Some], T]) -> Iterator[tuple[Some, T]]:
         """Yield part after part, and what a function gives for it.
 
         A part for which memory runs out is cut in half, and so are those after it. A rest of fewer
@@ -82,7 +82,7 @@ class Portion:
             yield part, results[0]
             start = end
 
-    def _attempt(self, part: I, function: Callable[[I], T]) -> list[T]:
+    def _attempt(self, part: Some, function: Callable[[Some], T]) -> list[T]:
         """Return the result in a list; an empty one where memory ran out."""
         try:
             return [function(part)]
