@@ -382,7 +382,7 @@ def among_sound_pictures(name: str, content: Callable[[], bytes]) -> Make:
             (pictures / f"{i}.png").write_bytes(picture(pixels=PIXELS[i]))
         path = pictures / name
         path.write_bytes(content())
-        return train(pictures, named=path)
+        return train(pictures, "--on-error", "stop", named=path)
 
     return make
 
@@ -401,7 +401,7 @@ def in_folder(build: Callable[[Path], Path | None], *more: object) -> Make:
         pictures = folder / "pictures"
         pictures.mkdir()
         named = build(pictures)
-        return train(pictures, *more, named=named or pictures)
+        return train(pictures, "--on-error", "stop", *more, named=named or pictures)
 
     return make
 

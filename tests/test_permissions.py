@@ -84,7 +84,8 @@ def test_files_that_may_not_be_read(open_folder: Path) -> None:
         path.chmod(0)
         source = data if path == data else photos
         (open_folder / "said.txt").unlink(missing_ok=True)
-        code, said = told(open_folder, "train", source, "--out", open_folder / "run")
+        command = ("train", source, "--on-error", "stop", "--out", open_folder / "run")
+        code, said = told(open_folder, *command)
         assert said == (
             f"selfsort: {path}: cannot be read (Permission denied). Check the path and its "
             "permissions.\n"

@@ -74,8 +74,24 @@ def test_classes_and_splits_go_with_the_pictures_that_are_left(tmp_path) -> None
 def test_nothing_that_can_be_read(tmp_path) -> None:
     for name in ("a.png", "b.jpg"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(InputError, match=f"^{tmp_path}: none of its 2 pictures can be read"):
+    sentence = (
+        f"{tmp_path}: none of its 2 pictures can be read. {tmp_path / 'a.png'}: not a readable PNG "
+        "or JPEG (the content is neither). The others cannot be read either."
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(sentence)}$"):
         read_images(tmp_path, on_error="skip")
+    outcome = call("train", tmp_path, "--out", tmp_path / "run")
+    assert outcome == (2, "", f"selfsort: {sentence}\n")
+
+
+@pytest.mark.parametrize("on_error", ["skip", "stop"])
+def test_the_only_picture_is_cut(tmp_path, on_error) -> None:
+    path = write_folder(tmp_path / "photos", n=1) / "000.png"
+    path.write_bytes(path.read_bytes()[:60])
+    reason = f"{path}: not a readable PNG or JPEG (image file is truncated)."
+    with pytest.raises(InputError) as raised:
+        read_images(path.parent, on_error=on_error)
+    assert reason in str(raised.value)
 
 
 def test_another_word(tmp_path) -> None:
@@ -89,8 +105,8 @@ def test_a_run_lists_them(photos, tmp_path) -> None:
         "file,class\n000.png,a\n001.png,b\n003.png,a\n004.png,a\n005.png,b\n"
     )
     options = ("--labels", tmp_path / "labels.csv", "--epochs", 1, "--out", run)
-    assert call("train", photos, *options).code == 2
-    outcome = call("train", photos, *options, "--on-error", "skip")
+    assert call("train", photos, *options, "--on-error", "stop").code == 2
+    outcome = call("train", photos, *options)
     assert outcome.code == 0, outcome.err
     lines = outcome.err.splitlines()
     assert lines[0] == "Left out 4 of 31 pictures:"
@@ -101,9 +117,9 @@ def test_a_run_lists_them(photos, tmp_path) -> None:
     assert "4 pictures could not be read" in (run / "report.html").read_text()
 
     out = tmp_path / "classes.csv"
-    assert call("predict", run, photos, "--out", out).code == 2
+    assert call("predict", run, photos, "--out", out, "--on-error", "stop").code == 2
     assert not out.exists()
-    outcome = call("predict", run, photos, "--out", out, "--on-error", "skip")
+    outcome = call("predict", run, photos, "--out", out)
     assert outcome.code == 0
     assert outcome.err.splitlines()[0] == "Left out 4 of 31 pictures:"
     with out.open() as file:
@@ -113,7 +129,7 @@ def test_a_run_lists_them(photos, tmp_path) -> None:
 
     todo = tmp_path / "todo.csv"
     command = ("suggest", run, photos, "--out", todo, "--n", 3, "--labels", tmp_path / "labels.csv")
-    assert call(*command, "--on-error", "skip").code == 0
+    assert call(*command).code == 0
     assert len(todo.read_text().splitlines()) == 1 + 3 + 4
 
 
@@ -121,10 +137,8 @@ def test_many_are_not_all_named(tmp_path) -> None:
     folder = write_folder(tmp_path / "photos", n=20)
     for i in range(30):
         (folder / f"x{i:02}.png").write_bytes(b"")
-    outcome = call(
-        "train", folder, "--recipe", "plain", "--epochs", 1, "--out", tmp_path / "run",
-        "--on-error", "skip",
-    )  # fmt: skip
+    run = tmp_path / "run"
+    outcome = call("train", folder, "--recipe", "plain", "--epochs", 1, "--out", run)
     lines = outcome.err.splitlines()
     assert lines[0] == "Left out 30 of 50 pictures:"
     assert lines[21] == "  and 10 more"

@@ -70,7 +70,7 @@ OnErrorOption = Annotated[
     OnError,
     typer.Option(
         "--on-error",
-        help="What a picture that cannot be read does: stop, or skip it and list it.",
+        help="What to do about a picture that cannot be read: leave it out and list it, or stop.",
     ),
 ]
 

@@ -58,7 +58,7 @@ def train(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     size: SizeOption = None,
-    on_error: OnErrorOption = OnError.STOP,
+    on_error: OnErrorOption = OnError.SKIP,
     force: ForceOption = False,
     checkpoint_every: CheckpointEveryOption = 30,
     resume: ResumeOption = None,
@@ -174,7 +174,7 @@ def compare(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     size: SizeOption = None,
-    on_error: OnErrorOption = OnError.STOP,
+    on_error: OnErrorOption = OnError.SKIP,
 ) -> None:
     """Run several recipes with several seeds; write the table as CSV and Markdown.
 
@@ -228,7 +228,7 @@ def bottlenecks(
     threads: ThreadsOption = None,
     size: SizeOption = None,
     classes: ClassesOption = None,
-    on_error: OnErrorOption = OnError.STOP,
+    on_error: OnErrorOption = OnError.SKIP,
 ) -> None:
     """Compare bottlenecks with the same encoder and decoder, on black and white images.
 

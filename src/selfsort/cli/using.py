@@ -30,7 +30,7 @@ def predict(
             help="Leave the class empty where its probability is below P.",
         ),
     ] = None,
-    on_error: OnErrorOption = OnError.STOP,
+    on_error: OnErrorOption = OnError.SKIP,
     force: ForceOption = False,
 ) -> None:
     """Write file (or index), class, probability and outlier of each image to a CSV file.
@@ -69,7 +69,7 @@ def suggest(
             "over.",
         ),
     ] = None,
-    on_error: OnErrorOption = OnError.STOP,
+    on_error: OnErrorOption = OnError.SKIP,
     force: ForceOption = False,
 ) -> None:
     """Choose the images whose label would help most.

@@ -65,7 +65,7 @@ class Request:
     device: str = "auto"
     threads: int | None = None
     size: int | None = None
-    on_error: OnError = "stop"
+    on_error: OnError = "skip"
     force: bool = False
     parameters: dict[str, Any] = field(default_factory=dict)
     checkpoint_every: float = EVERY
