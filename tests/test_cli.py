@@ -253,7 +253,7 @@ ERRORS = {
         "{a-file}/run: cannot be written (Not a directory). Give another --out.",
     ),
     "broken image": (
-        "train {broken} --classes 2 --out {new}",
+        "train {broken} --on-error stop --classes 2 --out {new}",
         "{broken}/004.png: not a readable PNG or JPEG (image file is truncated). Nothing was "
         "written.",
     ),
@@ -307,7 +307,7 @@ ERRORS = {
         "{nowhere}: there is no such file or folder. Check the path.",
     ),
     "predict of a broken image": (
-        "predict {run} {broken} --out {new}",
+        "predict {run} {broken} --on-error stop --out {new}",
         "{broken}/004.png: not a readable PNG or JPEG (image file is truncated). Nothing was "
         "written.",
     ),
