@@ -312,3 +312,25 @@ def test_a_folder_under_another_name_is_another(tmp_path: Path) -> None:
     (tmp_path / "one").rename(tmp_path / "two")
     with pytest.raises(DamagedError, match="not what was written"):
         read_folder(tmp_path / "two")
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(monkeypatch, tmp_path) -> None:
+    """Taken for empty, the training would begin again, over the checkpoints that are there."""
+
+    def refused(path: object) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", refused)
+    with pytest.raises(PermissionError, match=str(tmp_path)):
+        Checkpoint(tmp_path).newest(IDENTITY)
+
+
+def test_an_error_of_deleting_names_the_folder(monkeypatch, tmp_path) -> None:
+    def refused(path: object) -> None:
+        raise PermissionError(13, "Permission denied", "000001")  # as rmtree does
+
+    write_folder(tmp_path / "000001", {"x": b""})
+    monkeypatch.setattr(shutil, "rmtree", refused)
+    with pytest.raises(PermissionError) as raised:
+        Checkpoint(tmp_path).clear()
+    assert raised.value.filename == str(tmp_path / "000001")

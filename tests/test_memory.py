@@ -18,12 +18,13 @@ from torch.nn import functional as F
 from selfsort import (
     Autoencoder,
     AutoencoderClusterer,
+    Checkpoint,
     NotEnoughMemoryError,
     SmallerBatchWarning,
     training,
 )
 from selfsort.errors import ran_out_of_memory
-from selfsort.training import Portion
+from selfsort.training import Feed, Fit, Portion
 
 CPU_SENTENCE = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate"
 OUT_OF_MEMORY = {
@@ -114,6 +115,34 @@ def test_a_fit_and_its_use_go_on_with_smaller_batches():
     with LittleMemory(50), pytest.warns(SmallerBatchWarning):
         decoded = autoencoder.inverse_transform(whole)
     np.testing.assert_allclose(decoded, autoencoder.inverse_transform(whole), atol=1e-3)
+
+
+class KilledError(Exception):
+    """Stands for whatever ends a process."""
+
+
+def test_a_fit_that_goes_on_keeps_its_smaller_batches(tmp_path: Path) -> None:
+    images, _ = digits(200, side=8)
+    sizes: list[int] = []
+    step = training.loop.train_step
+
+    def watched(fit: Fit, feed: Feed, index: torch.Tensor, progress: float) -> dict[str, float]:
+        sizes.append(len(index))
+        if len(sizes) == 12:
+            raise KilledError
+        return step(fit, feed, index, progress)
+
+    def killed() -> list[int]:
+        sizes.clear()
+        autoencoder = Autoencoder(epochs=2, batch_size=64, n_threads=1, random_state=0)
+        autoencoder.set_callbacks(Checkpoint(tmp_path / "work", every=0))
+        with mock.patch.object(training.loop, "train_step", watched), pytest.raises(KilledError):
+            autoencoder.fit(images)
+        return list(sizes)
+
+    with LittleMemory(12), pytest.warns(SmallerBatchWarning):
+        assert killed()[:4] == [25, 12, 13, 6]
+    assert set(killed()) == {6, 7}
 
 
 def test_all_stages_without_labels_go_on_with_smaller_batches():

@@ -11,17 +11,22 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from selfsort import training
 from selfsort.bottlenecks import BOTTLENECKS, Bottleneck, Variational, make_bottleneck
 from selfsort.errors import ClassCollapseWarning, InputError, NotFiniteError, collapse_sentence
-from selfsort.estimators.doubt import N_QUANTILES, OutlierScale, compact, suggested
+from selfsort.estimators.doubt import N_QUANTILES, OutlierScale, suggested
 from selfsort.estimators.generative import AT_LEAST_ONE, GenerativeMixin
-from selfsort.estimators.outputs import error_part, style_part
+from selfsort.estimators.outputs import (
+    class_part,
+    code_part,
+    error_part,
+    features_part,
+    probability_part,
+    style_part,
+)
 from selfsort.estimators.resources import check_arguments, threads
 from selfsort.networks import Encoded
-from selfsort.objectives import Outputs
 from selfsort.sorting import Sorting, split_epochs
 from selfsort.training import Data, Feed, with_small_batches
 
@@ -380,30 +385,6 @@ def covariance_factor(rows: np.ndarray) -> np.ndarray:
     factor = np.zeros((rows.shape[1], rows.shape[1]), dtype=np.float32)
     factor[:, : len(singular)] = axes.T * singular
     return factor
-
-
-def code_part(outputs: Outputs, encoded: Encoded) -> Tensor:
-    """Return what passes the bottleneck."""
-    assert outputs.code is not None  # noqa: S101 - these estimators have classes
-    return outputs.code
-
-
-def class_part(outputs: Outputs, encoded: Encoded) -> Tensor:
-    """Return the class index."""
-    assert outputs.class_logits is not None  # noqa: S101
-    return outputs.class_logits.argmax(1)
-
-
-def probability_part(outputs: Outputs, encoded: Encoded) -> Tensor:
-    """Return softmax of the classes' logits."""
-    assert outputs.class_logits is not None  # noqa: S101
-    # No more digits than the logits have: those differ in the last ones with the batch size.
-    return torch.softmax(outputs.class_logits.double(), dim=1).float()
-
-
-def features_part(outputs: Outputs, encoded: Encoded) -> Tensor:
-    """Return what the class head reads, compacted."""
-    return compact(encoded.features)
 
 
 CLASS_COUNT = [Interval(Integral, 2, None, closed="left")]

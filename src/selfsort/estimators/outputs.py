@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selfsort import training
+from selfsort.estimators.doubt import compact
 from selfsort.networks import Encoded, Network
 from selfsort.objectives import Outputs
 
@@ -79,3 +80,27 @@ def error_part(outputs: Outputs, encoded: Encoded) -> Tensor:
     """Return each image's mean squared error per pixel, pixels in [0, 1]."""
     difference = reconstruction_part(outputs, encoded).clamp(0, 1) - outputs.images
     return difference.square().flatten(1).mean(1)
+
+
+def code_part(outputs: Outputs, encoded: Encoded) -> Tensor:
+    """Return what passes the bottleneck."""
+    assert outputs.code is not None  # noqa: S101 - these estimators have classes
+    return outputs.code
+
+
+def class_part(outputs: Outputs, encoded: Encoded) -> Tensor:
+    """Return the class index."""
+    assert outputs.class_logits is not None  # noqa: S101
+    return outputs.class_logits.argmax(1)
+
+
+def probability_part(outputs: Outputs, encoded: Encoded) -> Tensor:
+    """Return softmax of the classes' logits."""
+    assert outputs.class_logits is not None  # noqa: S101
+    # No more digits than the logits have: those differ in the last ones with the batch size.
+    return torch.softmax(outputs.class_logits.double(), dim=1).float()
+
+
+def features_part(outputs: Outputs, encoded: Encoded) -> Tensor:
+    """Return what the class head reads, compacted."""
+    return compact(encoded.features)

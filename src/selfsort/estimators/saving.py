@@ -16,11 +16,12 @@ from selfsort import checkpoints
 from selfsort.errors import InputError, unknown_name
 from selfsort.estimators.autoencoder import Autoencoder
 from selfsort.estimators.base import BaseAutoencoder
-from selfsort.estimators.classes import BaseClasses, features_part
+from selfsort.estimators.classes import BaseClasses
 from selfsort.estimators.classifier import AutoencoderClassifier
 from selfsort.estimators.clusterer import AutoencoderClusterer
 from selfsort.estimators.doubt import OutlierScale
 from selfsort.estimators.facts import plain_parameters
+from selfsort.estimators.outputs import features_part
 from selfsort.estimators.resources import resolve_device
 from selfsort.training import Data, Model
 from selfsort.version import __version__

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from selfsort import scores
-from selfsort.estimators.classes import class_part, probability_part
-from selfsort.estimators.outputs import error_part
+from selfsort.estimators.outputs import class_part, error_part, probability_part
 from selfsort.images import ImageSet
 from selfsort.runs.data import as_given
 
