@@ -22,6 +22,7 @@ LAYERS = (
     {"estimators"},
     {"pictures", "report"},
     {"runs"},
+    {"doctor"},
     {"cli"},
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}

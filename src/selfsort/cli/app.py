@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from selfsort.cli.doctor import doctor
 from selfsort.cli.mistakes import USAGE_ERROR, Command, usage_message
 from selfsort.cli.training import bottlenecks, compare, train
 from selfsort.cli.using import datasets, predict, recipes, report, suggest
@@ -58,7 +59,8 @@ def selfsort(
         print(context.get_help())
 
 
-for _command in (train, predict, suggest, report, compare, bottlenecks, datasets, recipes):
+_COMMANDS = (train, predict, suggest, report, compare, bottlenecks, doctor, datasets, recipes)
+for _command in _COMMANDS:
     app.command(cls=Command)(_command)  # in the order of --help
 
 

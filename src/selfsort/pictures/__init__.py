@@ -10,6 +10,7 @@ from selfsort.pictures.choice import save_choice
 from selfsort.pictures.confusion import save_confusion
 from selfsort.pictures.coverage import save_coverage
 from selfsort.pictures.curves import save_curves
+from selfsort.pictures.diagnosis import save_diagnosis
 from selfsort.pictures.mosaics import (
     save_comparison_strip,
     save_contact_sheet,
@@ -27,6 +28,7 @@ __all__ = [
     "save_contact_sheet",
     "save_coverage",
     "save_curves",
+    "save_diagnosis",
     "save_epochs",
     "save_named_sheet",
     "save_prototypes",
