@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -79,21 +81,37 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
     return resized.reshape(n, channels, size, size)
 
 
+def picture_of(content: bytes, name: str, height: int, width: int) -> np.ndarray:
+    """Return the pixels of a PNG or JPEG in memory, as `read_picture` does of a file.
+
+    `name` is what an error calls it.
+    """
+    with _decoded(io.BytesIO(content), name) as image:
+        return fit(_eight_bit(ImageOps.exif_transpose(image)), height, width)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a picture; whatever Pillow cannot read becomes one sentence that names the file."""
+    """Open a file, if it is one that can be opened."""
     check_file(path)
+    with _decoded(path, str(path)) as image:
+        yield image
+
+
+@contextmanager
+def _decoded(source: Path | IO[bytes], name: str) -> Iterator[Image.Image]:
+    """Open a picture; whatever Pillow cannot read becomes one sentence that names it."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(source, formats=FORMATS) as image:
             yield image
     except _BOMB:
         raise InputError(
-            f"{path}: has more pixels than the {Image.MAX_IMAGE_PIXELS} that are safe to unpack. "
+            f"{name}: has more pixels than the {Image.MAX_IMAGE_PIXELS} that are safe to unpack. "
             "Make it smaller. Nothing was written."
         ) from None
     except _UNREADABLE as error:
         raise InputError(
-            f"{path}: not a readable PNG or JPEG ({_reason(error)}). Nothing was written."
+            f"{name}: not a readable PNG or JPEG ({_reason(error)}). Nothing was written."
         ) from error
 
 
