@@ -438,7 +438,7 @@ FAULTY = {
         Question,
         "output-range relu-before-sigmoid relu-before-softmax vanishing-gradient plain-sgd "
         "narrow-bottleneck",
-        "collapsed-code",
+        "collapsed-code no-gradient",
         prepare=normalise,
         optimizer=sgd(0.01, 0.5),
     ),

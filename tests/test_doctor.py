@@ -215,6 +215,21 @@ def test_k_means_is_scikit_learns(few: Tensor) -> None:
     assert 0.5 < matched < 0.95
 
 
+def test_a_start_that_is_dead_does_not_hide_the_other_causes(
+    digits: tuple[np.ndarray, np.ndarray],
+) -> None:
+    example = cases.FAULTY["the question's model"]
+    torch.manual_seed(1)  # all outputs are negative there, so that the last ReLU passes nothing
+    module = example.make(SIDE)
+    output = module(example.prepare(torch.from_numpy(digits[0][:20, None] / 255).float()))
+    assert (output == 0.5).all()
+    found = examined(example, digits, seed=1)
+    names = {finding.name for finding in found.findings}
+    assert example.faults | {"no-gradient"} <= names
+    first = next(finding for finding in found.findings if finding.name == "no-gradient")
+    assert first.title == "No gradient reaches any weight."
+
+
 # ---- what cannot be examined --------------------------------------------------------------
 
 IMAGES = np.zeros((60, 8, 8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,8 @@ N_SHOWN = 256
 N_STEPS = 300
 """Steps of the practice."""
 N_RANGE_STEPS = 100
+N_STARTS = 5
+"""Other starts that are tried where nothing learns from the given one."""
 RATES = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 """Multiples of the learning rate that are tried."""
 
@@ -221,6 +224,28 @@ class Case:
             name: 0.0 if g is None else float(g.norm() / w.detach().norm().clamp_min(1e-12))
             for (name, w), g in zip(weights, found, strict=True)
         }
+
+    @cached_property
+    def alive(self) -> Case:
+        """Return this case, or one of the same module started anew, if no weight has a gradient.
+
+        An output that happens to be dead from the start hides what else is wrong.
+        """
+        if any(self.gradients.values()):
+            return self
+        for attempt in range(1, N_STARTS + 1):
+            module = self.patient.copy()
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.random_state + attempt)
+                for part in module.modules():
+                    reset = getattr(part, "reset_parameters", None)
+                    if callable(reset):
+                        reset()
+            patient = dataclasses.replace(self.patient, module=module)
+            case = Case(patient, self.random_state)
+            if any(case.gradients.values()):
+                return case
+        return self
 
     @cached_property
     def target(self) -> Tensor:

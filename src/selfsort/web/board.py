@@ -113,7 +113,7 @@ class Board:
             self._undo()
         elif kind == "redo":
             self._redo()
-        elif kind in _APPLIED:
+        elif isinstance(kind, str) and kind in _APPLIED:
             inverse = _APPLIED[kind](self, correction)
             self.done.append(_Done(correction, inverse))
             self.undone.clear()

@@ -12,7 +12,7 @@ from selfsort.doctor.finding import Finding
 from selfsort.doctor.patient import adam
 from selfsort.doctor.trials import N_UPDATES, train
 
-LOST = 0.02
+LOST = 0.03
 """Gradient of the encoder beside the decoder's, below which most of it is lost on the way."""
 LOST_BY_LAYER = 1e-4
 """Gradient of a layer beside that of the layer with the most."""
@@ -51,7 +51,7 @@ def no_gradient(case: Case) -> Finding | None:
     if not look.encoder or any(sizes[name] > 0 for name in look.encoder):
         return None
     if not any(sizes[name] > 0 for name in look.decoder):
-        return None
+        return _nothing_learns(len(sizes))
     suspects = [
         step.name
         for step in look.path
@@ -71,10 +71,21 @@ def no_gradient(case: Case) -> Finding | None:
     )
 
 
+def _nothing_learns(n_weights: int) -> Finding:
+    return Finding(
+        "no-gradient",
+        "No gradient reaches any weight.",
+        f"The gradient of all {n_weights} weights and biases is exactly 0 before the first step.",
+        "Every output is where its activation is flat, such as a ReLU below zero: nothing moves, "
+        "whatever the learning rate. Another start may look better for a while.",
+        "# no ReLU after the last layer of the decoder; then make the module anew",
+    )
+
+
 def vanishing_gradient(case: Case) -> Finding | None:
     """A gradient that gets lost between the decoder and the encoder."""
-    look = case.start
-    sizes = case.gradients
+    case = case.alive
+    look, sizes = case.start, case.gradients
     if not look.encoder or not look.decoder or no_gradient(case):
         return None
     encoder = max(sizes[name] for name in look.encoder)
@@ -115,6 +126,7 @@ def plain_sgd(case: Case) -> Finding | None:
     """Plain gradient steps where the layers' gradients differ by orders of magnitude."""
     if not vanishing_gradient(case):
         return None
+    case = case.alive
     optimizer = case.patient.make_optimizer(case.patient.copy().parameters())
     if not isinstance(optimizer, torch.optim.SGD):
         return None
