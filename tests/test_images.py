@@ -796,6 +796,14 @@ def test_labels_by_file_or_index(tmp_path, text):
     assert class_names == ("ant", "zebra")
 
 
+def test_a_file_may_have_a_name_that_looks_like_another(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text('file,class\n"a\\b.png",x\n" c.png",y\nc.png,x\nd\\e.png,y\n')
+    names = ("a/b.png", "a\\b.png", "c.png", " c.png", "d/e.png")
+    labels, _ = read_labels(path, names, len(names))
+    assert labels.tolist() == [-1, 0, 0, 1, 1]
+
+
 def test_labels_that_are_numbers_sort_as_numbers(tmp_path):
     labels, class_names = read_labels(label_file(tmp_path, "index,class\n0,10\n1,9\n"), None, 2)
     assert class_names == ("9", "10")

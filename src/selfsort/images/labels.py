@@ -91,12 +91,12 @@ def _rows(
                 if len(row) != 2:
                     raise InputError(f"{where}: has {len(row)} values. Give {kind},class.")
                 key, value = (cell.strip() for cell in row)
-                if kind == "file" and _posix(key) in skipped:
+                if kind == "file" and not set(_spellings(row[0])).isdisjoint(skipped):
                     continue
                 image = (
                     _image_of_index(key, n_images, where)
                     if kind == "index"
-                    else _image_of_file(key, index, where)
+                    else _image_of_file(row[0], index, where)
                 )
                 if value:
                     yield reader.line_num, image, value
@@ -132,15 +132,23 @@ def _image_of_index(key: str, n_images: int, where: str) -> int:
     return int(key)
 
 
-def _image_of_file(key: str, index: dict[str, int], where: str) -> int:
-    name = _posix(key)
-    if name not in index:
-        raise InputError(
-            f"{where}: there is no image file '{key}'. "
-            "Give names relative to the folder of the images."
-        )
-    return index[name]
+def _image_of_file(cell: str, index: dict[str, int], where: str) -> int:
+    for name in _spellings(cell):
+        if name in index:
+            return index[name]
+    raise InputError(
+        f"{where}: there is no image file '{cell.strip()}'. "
+        "Give names relative to the folder of the images."
+    )
 
 
-def _posix(key: str) -> str:
-    return key.replace("\\", "/").removeprefix("./")
+def _spellings(cell: str) -> tuple[str, ...]:
+    r"""Return what a file may be called that a cell names: first exactly, then as people write it.
+
+    Examples
+    --------
+    >>> [name.replace("\\", "BACKSLASH") for name in _spellings(" a\\b.png")]
+    [' aBACKSLASHb.png', 'aBACKSLASHb.png', 'a/b.png']
+    """
+    name = cell.strip()
+    return cell, name, name.replace("\\", "/").removeprefix("./")
