@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from correcting import Outcome, correct_and_kill
 from fastapi import FastAPI
 from sklearn.datasets import load_digits
 from starlette.testclient import TestClient
@@ -419,6 +420,16 @@ def test_a_page_is_served_to_this_machine_only_and_once(run: Path, tmp_path: Pat
             assert f"--port {port} of 127.0.0.1 cannot be used" in other.stderr.read()
         server.send_signal(2)
         assert server.wait(timeout=60) == 0
+
+
+def test_no_correction_is_lost_or_doubled_where_the_server_is_killed(
+    run: Path, tmp_path: Path
+) -> None:
+    """Two kills in 60 corrections; tests/long/corrections.py has a hundred in 10,000."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns(".page.lock", "corrections.sqlite"))
+    found = correct_and_kill(copy, 60, 2, seed=0)
+    assert found == Outcome(60, 60, n_lost=0, n_doubled=0, n_kills=2, same=True)
 
 
 @pytest.mark.parametrize(
