@@ -28,7 +28,16 @@ def digits() -> np.ndarray:
 def drawn(monkeypatch) -> list[Figure]:
     """Figures that would have been written."""
     figures: list[Figure] = []
-    for module in ("choice", "confusion", "coverage", "curves", "mosaics", "tradeoff"):
+    for module in (
+        "choice",
+        "confusion",
+        "coverage",
+        "curves",
+        "diagnosis",
+        "embedding",
+        "mosaics",
+        "tradeoff",
+    ):
         monkeypatch.setattr(
             f"selfsort.pictures.{module}.write_png", lambda path, figure: figures.append(figure)
         )
@@ -273,6 +282,50 @@ def test_more_classes_than_the_curve_reaches_are_named_but_not_marked(drawn):
     pictures.save_choice(Path("c.png"), np.array([0.0, 0.5, 0.9]), n_classes=50)
     assert len(drawn[0].axes[0].lines) == 1
     assert titles(drawn[0])[0] == "Information kept, in nats; this run: 50 classes"
+
+
+def test_a_map_has_a_dot_for_each_image_and_names_where_most_of_a_class_lie(drawn, digits):
+    """Three tight groups, and one image of the first class far out among the second."""
+    centres = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    classes = np.arange(39) % 3
+    positions = centres[classes] + np.random.default_rng(0).normal(size=(39, 2)) / 100
+    positions[0] = centres[1]
+    pictures.save_map(Path("map.png"), positions, digits[:39], classes, ["a", "$\\b$", "c"])
+    (figure,) = drawn
+    (axes,) = figure.axes
+    (dots,) = axes.collections
+    assert dots.get_offsets().shape == (39, 2)
+    assert len(np.unique(dots.get_facecolor(), axis=0)) == 3
+    named = {text.get_text(): text.xy for text in axes.texts}
+    assert list(named) == ["a", "$\\b$", "c"]
+    span = positions.max(0) - positions.min(0)
+    for name, centre in zip(named, centres, strict=True):
+        expected = (centre - positions.min(0)) / span
+        assert named[name] == pytest.approx(expected, abs=0.02)
+    shown = [artist.xy for artist in axes.artists]
+    assert len(shown) == 3  # the others would cover these
+    assert all(np.abs(np.subtract(a, b)).max() > 0.05 for a, b in combinations(shown, 2))
+
+
+def test_a_diagnosis_shows_what_was_not_finite(drawn):
+    layer = {"name": "encoder.0.weight", "part": "encoder", "gradient": 1e-6, "update": 0.0}
+    figures = {
+        "losses": [1.0, 0.5, None],
+        "terms": {"mse_loss": [0.5, 0.3, None], "exp": [0.5, 0.2, None]},
+        "rates": [
+            {"rate": rate, "loss": loss} for rate, loss in ((0.1, 0.9), (1, 0.5), (10, None))
+        ],
+        "learning_rate": 0.01,
+        "layers": [layer, {**layer, "name": "decoder.0.weight", "part": "decoder"}],
+    }
+    pictures.save_diagnosis(Path("diagnosis.png"), figures)
+    losses, rates, layers = drawn[0].axes
+    assert [line.get_label() for line in losses.get_lines()] == ["loss", "mse_loss", "exp"]
+    assert rates.get_lines()[0].get_xdata() == pytest.approx([0.001, 0.01, 0.1])
+    assert list(rates.get_lines()[2].get_xdata()) == pytest.approx([0.1])  # the cross
+    assert [label.get_text() for label in layers.get_yticklabels()] == [
+        "encoder.0.weight", "decoder.0.weight",
+    ]  # fmt: skip
 
 
 def test_a_sheet_of_names_keeps_the_end_of_a_name_and_the_start_of_a_note(drawn, digits):

@@ -55,7 +55,7 @@ RESULT = {
 }
 PICTURES = [
     *("reconstructions", "epochs", "prototypes", "samples", "confusion", "coverage"),
-    *("choice", "outliers", "curves", "tradeoff"),
+    *("choice", "outliers", "map", "curves", "tradeoff"),
 ]
 NO_SCORES = {"accuracy": None, "nmi": None, "ari": None, "ece": None, "classes_in_use": 0}
 VOID = {"meta", "img", "br", "link"}
@@ -153,6 +153,7 @@ def test_headings_and_tables_are_named(run):
         "What doubt tells",
         "How many classes there are",
         "The most unusual images",
+        "A map of the images",
         "Learning curves",
         "Accuracy against reconstruction",
         "The same images after each epoch",

@@ -44,7 +44,7 @@ ALWAYS = {
     "epochs.png",
     "curves.png",
 }
-WITH_CLASSES = ALWAYS | {"prototypes.png", "samples.png", "outliers.png"}
+WITH_CLASSES = ALWAYS | {"prototypes.png", "samples.png", "outliers.png", "map.png"}
 SCORED = {"confusion.png", "coverage.png"}
 KEYS = {
     "recipe",

@@ -11,6 +11,7 @@ from selfsort.pictures.confusion import save_confusion
 from selfsort.pictures.coverage import save_coverage
 from selfsort.pictures.curves import save_curves
 from selfsort.pictures.diagnosis import save_diagnosis
+from selfsort.pictures.embedding import save_map
 from selfsort.pictures.mosaics import (
     save_comparison_strip,
     save_contact_sheet,
@@ -30,6 +31,7 @@ __all__ = [
     "save_curves",
     "save_diagnosis",
     "save_epochs",
+    "save_map",
     "save_named_sheet",
     "save_prototypes",
     "save_reconstructions",

@@ -59,6 +59,15 @@ SECTIONS = (
         "Contact sheet of the training images that are least like the others.",
     ),
     (
+        "map",
+        "A map of the images",
+        "Training images that the network finds alike lie close together (t-SNE of its features). "
+        "A dot is an image, in the colour of its class. Islands of two colours are classes that "
+        "are mixed up; two islands of one colour, a class of two kinds. Distances between islands "
+        "mean little.",
+        "Map of the training images: a dot each, in the colour of its class, some as pictures.",
+    ),
+    (
         "curves",
         "Learning curves",
         "The value of each term of the loss after every epoch, and the accuracy where it was "

@@ -27,6 +27,7 @@ FILES = (
     "coverage.png",
     "choice.png",
     "outliers.png",
+    "map.png",
     "curves.png",
     "tradeoff.png",
 )

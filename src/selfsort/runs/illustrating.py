@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.manifold import TSNE
 
 from selfsort import pictures, scores
 from selfsort.errors import InputError
+from selfsort.estimators.outputs import features_part
+from selfsort.estimators.resources import threads
+from selfsort.images import ImageSet
 from selfsort.runs.callbacks import Watch
 from selfsort.runs.data import as_given, keys_of
 from selfsort.runs.evaluating import Scored, class_names
@@ -21,6 +25,9 @@ N_SAMPLED, MOST_SAMPLED = 10, 30
 
 N_UNUSUAL = 40
 """Most of the most unusual images that are shown, where there are four times as many in all."""
+
+N_MAPPED, FEWEST_MAPPED = 600, 20
+"""Most images on the map, evenly spread; and the fewest, of which one sees nothing."""
 
 DOUBTS = (0.9, 0.99)
 """Probabilities that `selfsort predict --abstain` could ask for."""
@@ -47,6 +54,7 @@ def save_pictures(
         _save_class_pictures(folder, estimator, train)
         _save_agreement(folder, estimator, train, test)
         _save_outliers(folder / "outliers.png", estimator, train)
+        _save_map(folder / "map.png", estimator, train)
     curve = information_curve(estimator)
     if curve is not None:
         pictures.save_choice(folder / "choice.png", curve, len(estimator.style_means_))
@@ -169,3 +177,19 @@ def _save_outliers(path: Path, estimator: Any, train: Scored) -> None:
         [names[k] for k in train.classes[chosen]],
         title,
     )
+
+
+def _save_map(path: Path, estimator: Any, train: Scored) -> None:
+    """Draw where training images lie by what the network learned (van der Maaten, Hinton, 2008)."""
+    n_images = len(train.images)
+    some = np.linspace(0, n_images - 1, min(n_images, N_MAPPED)).astype(int)
+    part = ImageSet(train.images.images[some])
+    (features,) = estimator._collected(estimator._prepared(as_given(part)), features_part)
+    if len(some) < FEWEST_MAPPED or not features.std() > 0:
+        return
+    with threads(estimator.n_threads):
+        embedding = TSNE(init="pca", perplexity=min(30, len(some) / 4), random_state=0)
+        positions = embedding.fit_transform(features)
+    assert train.classes is not None  # noqa: S101 - there are classes
+    names = class_names(estimator)
+    pictures.save_map(path, positions, part.images, train.classes[some], names)
