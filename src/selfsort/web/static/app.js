@@ -81,10 +81,9 @@ function onKey(event) {
 
 async function exportFolders(how) {
   const done = await post("/api/export", { how });
-  if (done) {
-    say(text("exported", { n: count(done.n_images), folder: done.folder }));
-    refresh().then(() => say(text("exported", { n: count(done.n_images), folder: done.folder })));
-  }
+  if (!done) return;
+  await refresh(); // the next folder has another name
+  say(text("exported", { n: count(done.n_images), folder: done.folder }));
 }
 
 async function start() {

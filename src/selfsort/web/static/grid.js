@@ -1,6 +1,6 @@
 /** The images in a grid that has only the visible rows in the page, and their selection. */
 
-import { correct, get, nameOf, now, onState } from "./api.js";
+import { correct, get, nameOf, onState } from "./api.js";
 import { byId, classOfKey, debounced, fillClasses, make } from "./parts.js";
 import { count, percent, text } from "./texts.js";
 
@@ -191,12 +191,10 @@ function point(event) {
 }
 
 function beginDrag(event) {
-  if (event.button !== 0 || event.pointerType === "touch") {
-    if (event.pointerType !== "touch") return;
-  }
+  if (event.button !== 0) return;
   const grid = byId("grid");
   if (event.offsetX > grid.clientWidth && event.target === grid) return; // the scroll bar
-  drag = { start: point(event), moved: false, event };
+  drag = { start: point(event), moved: false };
   grid.addEventListener("pointermove", goOn);
   addEventListener("pointerup", endDrag, { once: true });
   addEventListener("pointercancel", endDrag, { once: true });
@@ -311,7 +309,3 @@ function moveToNew() {
   byId("new-name").value = "";
   act("move", { new_class: name });
 }
-
-/** Return how many images are selected. */
-export const selectedCount = () => selection.size;
-export { now };

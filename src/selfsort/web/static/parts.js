@@ -1,6 +1,6 @@
 /** Small helpers to build elements; what comes from the server is only ever set as text. */
 
-import { classOf, now } from "./api.js";
+import { now } from "./api.js";
 import { text } from "./texts.js";
 
 /** Make an element with properties, attributes (in `set`) and children. */
@@ -67,5 +67,3 @@ export function debounced(action, pause = 200) {
     timer = setTimeout(() => action(...values), pause);
   };
 }
-
-export { classOf };

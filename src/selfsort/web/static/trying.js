@@ -1,6 +1,6 @@
 /** Draw or drop an image; change the style of a class; go from one class to another. */
 
-import { get, nameOf, now, onState, post } from "./api.js";
+import { get, nameOf, onState, post } from "./api.js";
 import { byId, debounced, fillClasses, make, picture } from "./parts.js";
 import { percent, text } from "./texts.js";
 
@@ -178,5 +178,3 @@ function useStyle(found) {
   });
   decodeStyle();
 }
-
-export { now };
