@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.manifold import TSNE
 
 from selfsort import pictures, scores
 from selfsort.errors import InputError
@@ -181,6 +180,8 @@ def _save_outliers(path: Path, estimator: Any, train: Scored) -> None:
 
 def _save_map(path: Path, estimator: Any, train: Scored) -> None:
     """Draw where training images lie by what the network learned (van der Maaten, Hinton, 2008)."""
+    from sklearn.manifold import TSNE  # takes memory that runs without classes need not have
+
     n_images = len(train.images)
     some = np.linspace(0, n_images - 1, min(n_images, N_MAPPED)).astype(int)
     part = ImageSet(train.images.images[some])

@@ -201,7 +201,7 @@ def evaluation_left_on(case: Case) -> Finding | None:
     what = (
         f"After train(), these are in evaluation mode: {', '.join(still)}."
         if still
-        else "It arrives in evaluation mode: eval() was called, and not train() after it."
+        else "It arrives in evaluation mode: nobody called train() after model.eval()."
     )
     return Finding(
         "evaluation-left-on",
@@ -223,7 +223,7 @@ def dropout_left_on(case: Case) -> Finding | None:
             return Finding(
                 "dropout-left-on",
                 "Dropout goes on in evaluation mode.",
-                f"After eval(), {step.name} still drops {p:.0%}"
+                f"After model.eval(), {step.name} still drops {p:.0%}"
                 + (f" in {step.where}." if step.where else "."),
                 "Results differ from call to call, and are worse than the model: the functions of "
                 "torch.nn.functional drop always, unless they are told the mode.",
