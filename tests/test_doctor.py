@@ -340,10 +340,30 @@ word = "no module"
 """
 
 
+SCRIPT = """
+from mine import Sound
+import torch
+
+class Late(Sound):
+    calls = 0
+
+    def forward(self, x):
+        Late.calls += 1
+        if Late.calls > 20:
+            raise ValueError("too late")
+        return super().forward(x)
+
+model = Sound()
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.5)
+loss = torch.zeros(())  # what a loop of its own left behind
+"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("doctor")
     (folder / "mine.py").write_text(FILE)
+    (folder / "script.py").write_text(SCRIPT)
     (folder / "broken.py").write_text("import torch\n1 / 0\n")
     return folder
 
@@ -375,9 +395,20 @@ def test_a_faulty_file_gets_a_page(folder: Path) -> None:
     assert "selfsort doctor mine.py:Halved digits --normalise 0.3,0.4 --lr 0.001" in page
 
 
+def test_a_script_is_examined_with_the_optimizer_that_it_made(folder: Path) -> None:
+    done = doctor(folder, "script.py:model", "digits", "--out", "script.html")
+    assert done.returncode == 1
+    assert "The learning rate is too high." in done.stdout
+    assert "torch.optim.AdamW(model.parameters(), lr=0.0" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["script.py:Late", "digits"],
+            "script.py: Late cannot be trained (ValueError: too late).",
+        ),
         (["mine.py:Crashes", "digits"], "mine.py:Crashes: its process was ended by SIGABRT."),
         (["mine.py:Leaves", "digits"], "mine.py:Leaves: its process ended without an answer (0)."),
         (

@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import csv
 import io
+import shutil
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from sklearn.datasets import load_digits
 from selfsort.errors import InputError
 from selfsort.images import ImageSet, read_labels
 from selfsort.runs import Request, train
+from selfsort.runs.folder import check_free
 from selfsort.web import exporting, trying
 from selfsort.web.album import Album, png
 from selfsort.web.board import REJECTED, Board
@@ -218,8 +222,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def studio(made: Path, tmp_path: Path) -> Any:
     """Return a studio of a copy of the run, with nothing corrected."""
-    import shutil
-
     run = tmp_path / "run"
     shutil.copytree(made / "run", run)
     one = Studio(run)
@@ -291,6 +293,18 @@ def test_what_comes_twice_is_done_once(studio: Studio) -> None:
     second = studio.correct("the-same-key", asked)
     assert first == second
     assert [group["name"] for group in second["classes"]].count("new") == 1
+
+
+def test_what_comes_twice_need_not_be_possible_twice(studio: Studio) -> None:
+    """The answer to a split was lost; asked again, the class has one image and cannot be split."""
+    pair = ids(studio, "0")[:2]
+    state = correct(studio, kind="move", images=pair, new_class="pair")
+    number = state["classes"][-1]["id"]
+    first = studio.correct("split-of-two", {"kind": "split", "class": number})
+    assert [group["size"] for group in first["classes"][-2:]] == [1, 1]
+    assert studio.correct("split-of-two", {"kind": "split", "class": number}) == first
+    with pytest.raises(InputError, match="A class of one image cannot be split"):
+        studio.correct("another-split", {"kind": "split", "class": number})
 
 
 def test_what_the_disk_refuses_did_not_happen(
@@ -425,6 +439,24 @@ def test_an_export_has_every_image_in_the_folder_of_its_class(studio: Studio, ma
     assert len(rows) == 181
 
 
+def test_two_exports_at_once_are_two_folders(studio: Studio) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda how: exporting.export_folders(studio, how), ("copy", "link")))
+    folders = {folder for folder, _ in done}
+    assert {folder.name for folder in folders} == {"export", "export-2"}
+    assert [len(list(folder.rglob("*.png"))) for folder in folders] == [180, 180]
+
+
+def test_corrections_are_no_files_of_a_run(studio: Studio, made: Path) -> None:
+    """They keep a run from being replaced; what the page only keeps for speed does not."""
+    (studio.folder / ".page.lock").touch()
+    with pytest.raises(InputError) as caught:
+        train(Request(data=str(made / "photos"), n_classes=3, out=studio.folder, force=True))
+    assert "holds files that no run wrote, such as 'corrections.sqlite'" in str(caught.value)
+    (studio.folder / "corrections.sqlite").unlink()
+    check_free(studio.folder, force=True)
+
+
 def test_images_of_an_array_are_written(studio: Studio) -> None:
     studio.images = ImageSet(studio.images.images)
     studio.album = Album(studio.images, b"secret")
@@ -448,8 +480,6 @@ def wait_for(trainer: Trainer) -> dict[str, Any]:
     assert trainer.current is not None
     assert trainer.current.process is not None
     trainer.current.process.wait(timeout=300)
-    import time
-
     while (told := trainer.told()) is not None and told["state"] == "running":
         time.sleep(0.05)
     assert told is not None
@@ -503,9 +533,28 @@ def test_a_training_can_be_cancelled_and_thrown_away(studio: Studio) -> None:
     assert process.wait(timeout=60) != 0
     with pytest.raises(NotNowError, match="There is no training to decide on"):
         trainer.keep()
-    (studio.folder / "refined-7").mkdir()  # what a killed page left
+    assert not list(studio.folder.glob("refined-*"))
+    for name in ("refined-7", "refined-by-hand"):  # what a killed page left, and a person's own
+        (studio.folder / name).mkdir()
     assert Trainer(studio).told() is None
-    assert not (studio.folder / "refined-7").exists()
+    assert [path.name for path in studio.folder.glob("refined-*")] == ["refined-by-hand"]
+
+
+def test_what_was_thrown_away_is_not_used_again(studio: Studio) -> None:
+    """The next network gets the name of the last; what it says must be its own."""
+    trainer = Trainer(studio)
+    correct(studio, kind="move", images=ids(studio, "0")[:12], new_class="new")
+    trainer.start()
+    assert wait_for(trainer)["state"] == "done"
+    assert studio.known_classes("refined-1") == [0, 1, 2, 3]
+    trainer.discard()
+    assert not (studio.folder / "refined-1").exists()
+    correct(studio, kind="undo")
+    correct(studio, kind="confirm", images=ids(studio, "1")[:5])
+    trainer.start()
+    told = wait_for(trainer)
+    assert studio.known_classes("refined-1") == [0, 1, 2]
+    assert told["after"]["agreement"] == 1
 
 
 def test_progress_is_read_from_the_history(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from selfsort.cli.options import (
     DataArgument,
     OnError,
     OnErrorOption,
+    SeedOption,
     SizeOption,
     ThreadsOption,
 )
@@ -80,7 +81,7 @@ def doctor(
             "--out", metavar="FILE.html", help="The page. Default: runs/doctor-CLASS.html."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, max=2**32 - 1)] = 0,
+    seed: SeedOption = 0,
     seconds: Annotated[
         float, typer.Option("--seconds", metavar="T", min=1, help="Time limit.")
     ] = 600,

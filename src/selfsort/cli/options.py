@@ -56,6 +56,7 @@ SizeOption = Annotated[
     int | None,
     typer.Option("--size", metavar="S", min=8, help="Bring every image to S×S pixels."),
 ]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="S", min=0, max=2**32 - 1)]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 
 

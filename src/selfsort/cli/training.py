@@ -24,6 +24,7 @@ from selfsort.cli.options import (
     OnErrorOption,
     OptionalDataArgument,
     ResumeOption,
+    SeedOption,
     SizeOption,
     ThreadsOption,
     class_count,
@@ -220,7 +221,7 @@ def bottlenecks(
         ),
     ] = None,
     epochs: EpochsOption = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, max=2**32 - 1)] = 0,
+    seed: SeedOption = 0,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Default: runs/bottlenecks-DATA.")
     ] = None,

@@ -7,6 +7,7 @@ and writes ``answer.json``, and ``rebuilt.npz``.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -34,6 +35,9 @@ def main(folder: Path) -> None:
         answer = _answer(request, folder)
     except SelfsortError as error:
         answer = {"error": str(error)}
+    except Exception as error:  # whatever a stranger's code raises while it trains
+        what = f"{request['file']}: {request['class']}"
+        answer = {"error": f"{what} cannot be trained ({type(error).__name__}: {error})."}
     (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
@@ -51,7 +55,7 @@ def _answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         images,
         labels,
         prepare=_prepare(code, request["normalise"]),
-        loss=getattr(code, "loss", None),
+        loss=_function(code, "loss"),
         optimizer=_optimizer(code, request["optimizer"], request["lr"]),
         random_state=request["seed"],
     )
@@ -100,15 +104,32 @@ def _is_module_class(value: Any, code: Any) -> bool:
     return own and isinstance(value, type) and issubclass(value, nn.Module)
 
 
+def _function(code: Any, name: str) -> Any:
+    """Return a function of the file; None for what only has its name, such as a tensor."""
+    found = getattr(code, name, None)
+    return found if callable(found) else None
+
+
 def _prepare(code: Any, normalise: list[float] | None) -> Callable[[Tensor], Tensor] | None:
     if normalise is None:
-        return getattr(code, "prepare", None)
+        return _function(code, "prepare")
     mean, deviation = normalise
     return lambda images: (images - mean) / deviation
 
 
+def _own_optimizer(code: Any) -> MakeOptimizer | None:
+    """Return what makes the file's optimizer: its function, or the kind that it made itself."""
+    found = getattr(code, "optimizer", None)
+    if isinstance(found, torch.optim.Optimizer):
+        kind: Any = type(found)
+        known = inspect.signature(kind).parameters
+        settings = {name: value for name, value in found.defaults.items() if name in known}
+        return lambda parameters: kind(parameters, **settings)
+    return found if callable(found) else None
+
+
 def _optimizer(code: Any, name: str | None, lr: float | None) -> MakeOptimizer | None:
-    own = getattr(code, "optimizer", None)
+    own = _own_optimizer(code)
     if name is None and lr is None:
         return own
     if name is not None:

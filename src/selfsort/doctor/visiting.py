@@ -16,11 +16,10 @@ from rich.console import Console
 
 from selfsort import pictures
 from selfsort.datasets import load_dataset
+from selfsort.doctor.examination import MAX_IMAGES
 from selfsort.errors import InputError
 from selfsort.report import write_doctor
 from selfsort.runs.data import as_given, tell_skipped
-
-MAX_IMAGES = 2000
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,9 @@ FILES = (
     "map.png",
     "curves.png",
     "tradeoff.png",
+    # What the page keeps beside it can be made again; what a person corrected is no run's file.
+    "page-cache.safetensors",
+    ".page.lock",
 )
 PATTERNS = ("class-*.png", ".*.part")
 

@@ -58,6 +58,11 @@ def export_folders(studio: Studio, how: object) -> tuple[Path, int]:
     """
     if how not in ("copy", "link"):
         raise InputError(f"how must be 'copy' or 'link'. Got {how!r} instead.")
+    with studio.exporting:  # one after the other
+        return _export(studio, link=how == "link")
+
+
+def _export(studio: Studio, *, link: bool) -> tuple[Path, int]:
     with studio.lock:
         folder = next_folder(studio)
         labels = studio.board.labels.copy()
@@ -72,7 +77,7 @@ def export_folders(studio: Studio, how: object) -> tuple[Path, int]:
             (partial / name).mkdir(parents=True)
         taken: set[Path] = set()
         for i, label in enumerate(labels):
-            _put(studio, i, partial / folder_of[int(label)], taken, link=how == "link")
+            _put(studio, i, partial / folder_of[int(label)], taken, link=link)
         (partial / "labels.csv").write_text(labels_csv(studio), encoding="utf-8", newline="")
         partial.rename(folder)
     return folder, len(labels)

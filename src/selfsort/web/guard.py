@@ -14,7 +14,8 @@ MAX_BODY = 8_000_000
 MAX_AT_ONCE = 64
 """Requests that are worked on at a time; more are told to come again."""
 SECONDS_FOR_BODY = 30.0
-SECONDS_FOR_ANSWER = 120.0
+SECONDS_FOR_ANSWER = 600.0
+"""An export of very many images takes minutes."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -26,11 +26,11 @@ from selfsort.runs.data import keys_of
 from selfsort.runs.request import Request, read_record
 from selfsort.runs.training import train
 from selfsort.sorting import LABELLED_EPOCH_SHARES
+from selfsort.verified import matching
 from selfsort.web.studio import REFINED, Studio
 
 N_TYPICAL = 10
 """Images of each class, beside those that a person decided on, whose class counts as known."""
-LABELS = "labels.csv"
 
 
 @dataclass
@@ -47,6 +47,7 @@ class Learning:
     after: dict[str, float | None] | None = None
     n_changed: int | None = None
     cancelled: bool = False
+    waiting: threading.Thread | None = None
 
 
 class NotNowError(InputError):
@@ -70,7 +71,8 @@ class Trainer:
     def _find_undecided(self) -> None:
         """Offer again what was learned when the page was closed; remove what was not finished."""
         kept = self.studio.kept_runs()
-        for folder in sorted(self.studio.folder.glob(f"{REFINED}*")):
+        for number in self._numbers():
+            folder = self.studio.folder / f"{REFINED}{number}"
             if folder.name in kept:
                 continue
             if self.current is None and (folder / "result.json").is_file():
@@ -102,15 +104,18 @@ class Trainer:
                 stderr=subprocess.PIPE,
             )
             self.current = Learning(folder.name, process, time.monotonic())
-            threading.Thread(target=self._wait, args=(self.current,), daemon=True).start()
+            waiting = threading.Thread(target=self._wait, args=(self.current,), daemon=True)
+            self.current.waiting = waiting
+            waiting.start()
+
+    def _numbers(self) -> list[int]:
+        """Return the numbers of the refined runs that there are."""
+        names = [path.name for path in matching(self.studio.folder, f"{REFINED}*") if path.is_dir()]
+        found = [name.removeprefix(REFINED) for name in names]
+        return sorted(int(text) for text in found if text.isascii() and text.isdecimal())
 
     def _folder(self) -> Path:
-        numbers = [
-            int(path.name.removeprefix(REFINED))
-            for path in self.studio.folder.glob(f"{REFINED}*")
-            if path.name.removeprefix(REFINED).isdecimal()
-        ]
-        return self.studio.folder / f"{REFINED}{max(numbers, default=0) + 1}"
+        return self.studio.folder / f"{REFINED}{max(self._numbers(), default=0) + 1}"
 
     def _wait(self, learning: Learning) -> None:
         assert learning.process is not None  # noqa: S101
@@ -151,8 +156,9 @@ class Trainer:
         with self._lock:
             learning = self._of_state("running")
             learning.cancelled = True
-            assert learning.process is not None  # noqa: S101
+            assert learning.process is not None and learning.waiting is not None  # noqa: S101
             learning.process.kill()
+            learning.waiting.join()  # it clears up what the next training must not find
             self.current = None
 
     def keep(self) -> dict[str, Any]:
@@ -183,6 +189,7 @@ class Trainer:
 
     def _remove(self, learning: Learning) -> None:
         shutil.rmtree(self.studio.folder / learning.run, ignore_errors=True)
+        self.studio.forget(learning.run)
 
     def told(self) -> dict[str, Any] | None:
         """Return how the training stands; None where there is none."""

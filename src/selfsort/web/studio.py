@@ -65,6 +65,7 @@ class Studio:
         self.album = Album(self.images, self.log.secret)
         self.board = self._replayed()
         self.lock = threading.RLock()
+        self.exporting = threading.Lock()
         self.revision = len(self.log)
         self._order = lru_cache(maxsize=32)(self._ordered)
 
@@ -233,12 +234,14 @@ class Studio:
     def suggestions(self, n: int) -> dict[str, Any]:
         """Return the images whose label would help most, the best first."""
         with self.lock:
-            facts, corrected = self.facts(self.board.run), self.board.corrected
-            n_free = int((~corrected).sum())
-            if not n_free:
-                return {"images": []}
-            features = torch.from_numpy(facts.features)
-            chosen = suggested(features, facts.probabilities, corrected, min(n, n_free))
+            facts, corrected = self.facts(self.board.run), self.board.corrected.copy()
+        n_free = int((~corrected).sum())
+        if not n_free:
+            return {"images": []}
+        # Without the lock: many images take many seconds.
+        features = torch.from_numpy(facts.features)
+        chosen = suggested(features, facts.probabilities, corrected, min(n, n_free))
+        with self.lock:
             return {"images": [self.shown(int(i)) for i in chosen]}
 
     # ---- what is done ---------------------------------------------------------------------
@@ -255,18 +258,21 @@ class Studio:
         """
         if not isinstance(key, str) or not 8 <= len(key) <= 80 or not key.isascii():
             raise InputError("key must be a text of 8 to 80 letters, made anew for a correction.")
+        images = asked.get("images", ())
+        n_images = len(images) if isinstance(images, list) else 0
         with self.lock:
-            body = self._resolved(asked)
-            if not self.log.has(key):
-                self.board.apply(body)
-                try:
-                    self.log.add(key, body)
-                except BaseException:  # a full disk: the board must not know more than the log
-                    self.board = self._replayed()
-                    raise
-                self.revision += 1
-            n = len(body.get("images", ()))
-            return {**self.state(), "did": {"kind": body["kind"], "n_images": n}}
+            if not self.log.has(key):  # before it is looked at: done, it may go with nothing more
+                self._do(key, self._resolved(asked))
+            return {**self.state(), "did": {"kind": asked["kind"], "n_images": n_images}}
+
+    def _do(self, key: str, body: dict[str, Any]) -> None:
+        self.board.apply(body)
+        try:
+            self.log.add(key, body)
+        except BaseException:  # a full disk: the board must not know more than the log
+            self.board = self._replayed()
+            raise
+        self.revision += 1
 
     def _resolved(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Return a correction as the log holds it: images by position, a split by its parts."""
@@ -301,11 +307,13 @@ class Studio:
     def take_over(self, run: str) -> dict[str, Any]:
         """Use a refined network from now on."""
         with self.lock:
-            body = {"kind": "retrain", "run": run}
-            self.board.apply(body)
-            self.log.add(f"retrain-{run}", body)
-            self.revision += 1
+            self._do(f"retrain-{run}", {"kind": "retrain", "run": run})
             return self.state()
+
+    def forget(self, run: str) -> None:
+        """Forget a refined network that was thrown away: another may get its name."""
+        self._estimators.pop(run, None)
+        self._facts.pop(run, None)
 
     def kept_runs(self) -> set[str]:
         """Return the refined runs that the log names."""
