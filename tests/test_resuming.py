@@ -89,7 +89,7 @@ def bound(bottleneck: str, parameters: dict[str, Any]) -> AutoencoderClusterer:
 
 def result_of(estimator: Any) -> dict[str, Any]:
     """Return everything that a fit leaves, but times."""
-    found = {f"model.{name}": t.numpy() for name, t in estimator.model_.state_dict().items()}
+    found = {f"model.{name}": t.cpu().numpy() for name, t in estimator.model_.state_dict().items()}
     found["latent"] = estimator.transform(X)
     for name in ("labels_", "style_means_", "style_factors_", "information_curve_", "n_classes_"):
         if hasattr(estimator, name):

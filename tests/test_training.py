@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from selfsort import training
 from selfsort.augment import VectorTransform
@@ -98,10 +99,24 @@ def test_partners_are_drawn_evenly_from_the_neighbours():
 def test_views_are_transformed_by_the_generator():
     feed = Feed(tiny_data(), VectorTransform())
     index = torch.arange(10)
-    first, again, other = (feed.view(index, seeded(seed)) for seed in (1, 1, 2))
+    first, again, other = (
+        feed.view(feed.draw(index, seeded(seed), partners=False)) for seed in (1, 1, 2)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert torch.equal(Feed(tiny_data()).view(index, seeded()), tiny_data().batch(index))
+    assert torch.equal(Feed(tiny_data()).view({"index": index}), tiny_data().batch(index))
+
+
+def test_partners_are_other_views_of_the_images_drawn():
+    neighbours = (torch.arange(50)[:, None] + 1) % 50
+    feed, index = Feed(tiny_data(), VectorTransform(), neighbours), torch.arange(10)
+    batch = feed.draw(index, seeded(), partners=True)
+    assert torch.equal(batch["partner index"], index + 1)
+    assert not torch.equal(batch["transform"], batch["partner transform"])
+    noise = torch.zeros_like(batch["partner transform"])
+    assert torch.equal(
+        feed.view(batch | {"partner transform": noise}, "partner "), tiny_data().batch(index + 1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,7 +193,7 @@ def test_a_feed_gives_each_image_its_own_logits(monkeypatch):
         lambda given, *rest: seen.append(given) or bottleneck(given),
     )
     index = torch.tensor([3, 49, 7])
-    loop.terms_of(fit, Feed(tiny_data(), logits=logits), index, 0.0)
+    loop.terms_of(fit, Feed(tiny_data(), logits=logits), {"index": index}, 0.0)
     assert torch.equal(seen[0], logits[index])
 
 
@@ -276,10 +291,34 @@ def test_a_step_moves_along_the_gradient_of_the_weighted_mean():
     gradients = torch.autograd.grad(0.5 * mse + 2 * entropy, parameters)
     expected = [p.detach() - 0.1 * g for p, g in zip(parameters, gradients, strict=True)]
     means = loop.train_step(fit, feed, index, progress=0.5)
-    assert means["mse"] == pytest.approx(mse.item(), rel=1e-5)
-    assert means["classification"] == pytest.approx(entropy.item(), rel=1e-5)
+    assert means.tolist() == pytest.approx([mse.item(), entropy.item()], rel=1e-5)
     for found, wanted in zip(parameters, expected, strict=True):
         np.testing.assert_allclose(found.detach().numpy(), wanted.numpy(), atol=1e-6)
+
+
+class NoQuestions(TorchDispatchMode):
+    """Raises where a number is fetched from the device: a GPU's host would wait for it."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default}:
+            raise AssertionError(f"{func} waits for the device.")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("terms", [{"information": 1.0}, {"mse": 1.0, "classification": 1.0}])
+def test_a_step_asks_the_device_for_nothing(monkeypatch, terms):
+    """As on a GPU, whose terms are looked at every fifty steps only."""
+    fit = make_fit(terms, average=0.9, epochs=1)
+    feed = Feed(tiny_data(), VectorTransform(), torch.arange(50)[:, None], one_hot(50))
+    with pytest.raises(AssertionError, match="waits for the device"), NoQuestions():
+        loop.train_step(fit, feed, torch.arange(20), 0.5)
+    monkeypatch.setattr(fit, "check", lambda *_: None)
+    before = state_of(fit.model)
+    batch = feed.draw(torch.arange(20), fit.generator, partners=True)
+    with NoQuestions():
+        loop.learn(fit, feed, batch, 0.5)
+    fit.averaged.update_parameters(fit.model)
+    assert not same(before, state_of(fit.model))
 
 
 # One epoch
@@ -293,7 +332,7 @@ def test_the_epoch_means_weigh_every_image_alike():
 
     def watched(*arguments, **named):
         found = step(*arguments, **named)
-        means.append(found["mse"])
+        means.append(found.item())
         return found
 
     with pytest.MonkeyPatch.context() as patch:
@@ -476,12 +515,18 @@ def test_averaged_weights_are_the_moving_average_of_all_steps():
     assert not same(found, states[-1])
 
 
+class Darker(VectorTransform):
+    """Takes nine tenths of the light away."""
+
+    def apply(self, vectors: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        return vectors * 0.1
+
+
 def test_normalisations_are_measured_on_images_without_transform():
     """What the transform makes of the images must not be what the network expects of them."""
     fit, data = make_fit(epochs=1), tiny_data(40)
     fit.model.network.mean, fit.model.network.std = 0.3, 0.5
-    darker = lambda images, generator: images * 0.1  # noqa: E731
-    training.fit(fit, Feed(data, darker))
+    training.fit(fit, Feed(data, Darker()))
     network = fit.model.network
     flatten, first = network.encoder[0], network.encoder[1]
     with torch.no_grad():
@@ -496,7 +541,7 @@ def test_without_a_transform_or_with_a_frozen_encoder_normalisations_are_left_al
     monkeypatch.setattr(loop, "calibrate", None)
     training.fit(make_fit(epochs=1), Feed(tiny_data()))
     frozen = make_fit(phases=[("decoder", 1)])
-    training.fit(frozen, Feed(tiny_data(), lambda images, generator: images))
+    training.fit(frozen, Feed(tiny_data(), VectorTransform()))
 
 
 def test_without_averaging_the_last_weights_stay():

@@ -150,25 +150,39 @@ class ImageTransform:
         chosen = u[:, 4] < self.erase
         return near_y[:, :, None] & near_x[:, None, :] & chosen[:, None, None]
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return transformed copies of images ``(n, c, h, w)``, float in [0, 1].
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Return the random numbers of one transform of each image, ``(n, m)``, on the CPU.
 
-        `generator` lives on the CPU, so that the same seed gives the same transforms on any
-        device; only the few random numbers are moved to it.
+        `generator` lives there too, so that the same seed gives the same transforms on any
+        device; only these few numbers are moved to it.
         """
-        n, device = len(images), images.device
+        n = shape[0]
         bend = torch.randn(n, 2, self.CONTROL**2, generator=generator) * self.elastic
-        coefficients = torch.cat([self._affine(n, generator), bend], dim=2).to(device)
-        grid = coefficients.reshape(2 * n, -1) @ self.basis.to(device)
+        coefficients = torch.cat([self._affine(n, generator), bend], dim=2).flatten(1)
+        if not self.erase:
+            return coefficients
+        return torch.cat([coefficients, torch.rand(n, 5, generator=generator)], dim=1)
+
+    def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
+        """Return copies of images ``(n, c, h, w)``, float in [0, 1], as the numbers drawn say."""
+        n, device = len(images), images.device
+        if self.basis.device != device:
+            self.basis = self.basis.to(device)
+        coefficients = drawn[:, : 2 * len(self.basis)]
+        grid = coefficients.reshape(2 * n, -1) @ self.basis
         grid = grid.reshape(n, 2, self.height, self.width)
         if self.erase:
-            erased = self._erased(torch.rand(n, 5, generator=generator).to(device))
+            erased = self._erased(drawn[:, 2 * len(self.basis) :])
             grid.masked_fill_(erased[:, None], FAR_OUTSIDE)
         grid = grid.movedim(1, 3)
         if self.background is None:
             return F.grid_sample(images, grid, align_corners=False)
         background = self.background.to(device)
         return F.grid_sample(images - background, grid, align_corners=False) + background
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return transformed copies of images ``(n, c, h, w)``, float in [0, 1]."""
+        return self.apply(images, self.draw(images.shape, generator).to(images.device))
 
 
 class VectorTransform:
@@ -199,12 +213,21 @@ class VectorTransform:
         self.noise = noise
         self.blank = blank
 
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Return the noise, and what is blanked, of vectors of that shape, ``(2, n, p)``."""
+        noise = torch.randn(shape, generator=generator) * self.noise
+        blanked = torch.rand(shape, generator=generator) < self.blank
+        return torch.stack([noise, blanked.to(noise)])
+
+    def apply(self, vectors: Tensor, drawn: Tensor) -> Tensor:
+        """Return copies of vectors ``(n, p)`` as the numbers drawn say."""
+        noise, blanked = drawn
+        mean = vectors.mean(0).expand_as(vectors)
+        return torch.where(blanked > 0, mean, vectors + noise)
+
     def __call__(self, vectors: Tensor, generator: torch.Generator) -> Tensor:
         """Return noisy copies of vectors ``(n, p)``."""
-        noise = torch.randn(vectors.shape, generator=generator) * self.noise
-        blanked = torch.rand(vectors.shape, generator=generator) < self.blank
-        mean = vectors.mean(0).expand_as(vectors)
-        return torch.where(blanked.to(vectors.device), mean, vectors + noise.to(vectors.device))
+        return self.apply(vectors, self.draw(vectors.shape, generator).to(vectors.device))
 
 
 Transform = ImageTransform | VectorTransform

@@ -40,6 +40,9 @@ class Bottleneck(nn.Module, ABC):
         How many codes are drawn of each image in a training step.
     frozen : bool
         Whether what is learned without a gradient stays as it is too, such as a codebook.
+    steady : bool
+        Whether it does the same at every step: it draws nothing, and nothing in it follows the
+        progress.
     takes_labels : bool
         Whether its classes can be learned from labels.
     reader : ClassReader or None
@@ -49,6 +52,7 @@ class Bottleneck(nn.Module, ABC):
     name: ClassVar[str] = ""
     copies = 1
     frozen = False
+    steady = False
     takes_labels = True
 
     def __init_subclass__(cls) -> None:

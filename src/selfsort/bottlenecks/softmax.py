@@ -25,6 +25,7 @@ class Softmax(Bottleneck):
     """
 
     name = "softmax"
+    steady = True
 
     def __init__(self, n_classes: int, temperature: float = 1.0) -> None:
         super().__init__(n_classes)
@@ -55,6 +56,7 @@ class RectifiedSoftmax(Bottleneck):
     """
 
     name = "rectified-softmax"
+    steady = True
 
     def forward(
         self, logits: Tensor, progress: float = 1.0, generator: torch.Generator | None = None

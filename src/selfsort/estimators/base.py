@@ -25,7 +25,7 @@ from selfsort.estimators.facts import identity_of
 from selfsort.estimators.journal import Journal
 from selfsort.estimators.outputs import latent_part
 from selfsort.estimators.reporting import CallbackBridge
-from selfsort.estimators.resources import check_arguments, resolve_device, threads
+from selfsort.estimators.resources import check_arguments, computing, resolve_device
 from selfsort.estimators.use import UseMixin
 from selfsort.networks import make_network, resolve_network
 from selfsort.objectives import RECONSTRUCTION_TERMS, Objective
@@ -91,7 +91,7 @@ class BaseAutoencoder(
         self.device_ = resolve_device(self.device)
         self.stopped_ = False
         rng_devices = [self.device_] if self.device_.type == "cuda" else []
-        with threads(self.n_threads), torch.random.fork_rng(devices=rng_devices):
+        with computing(self.device_, self.n_threads), torch.random.fork_rng(devices=rng_devices):
             torch.manual_seed(seed)
             name = resolve_network(self.network, self.input_shape_, wide=wide)
             self.model_ = self._make_model(name, n_classes)

@@ -25,7 +25,7 @@ from selfsort.estimators.outputs import (
     probability_part,
     style_part,
 )
-from selfsort.estimators.resources import check_arguments, threads
+from selfsort.estimators.resources import check_arguments, computing
 from selfsort.networks import Encoded
 from selfsort.sorting import Sorting, split_epochs
 from selfsort.training import Data, Feed, with_small_batches
@@ -330,7 +330,7 @@ class BaseClasses(GenerativeMixin):
                 "label. Ask for fewer, or give more images."
             )
         probabilities, features = self._collected(data, probability_part, features_part)
-        with threads(self.n_threads):
+        with computing(self.device_, self.n_threads):
             return suggested(torch.from_numpy(features), probabilities, labelled, n_images)
 
     def _labelled(self, labels: Any, n_images: int) -> np.ndarray:

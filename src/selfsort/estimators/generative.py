@@ -16,7 +16,7 @@ from torch import Tensor
 from selfsort.bottlenecks import Variational
 from selfsort.errors import InputError
 from selfsort.estimators.base import BaseAutoencoder
-from selfsort.estimators.resources import check_arguments, threads
+from selfsort.estimators.resources import check_arguments, computing
 from selfsort.networks import Encoded
 from selfsort.objectives import Outputs, nll
 
@@ -169,7 +169,7 @@ class GenerativeMixin(BaseAutoencoder):
         check_is_fitted(self, "model_")
         wanted = None if label is None else self._class_index(label)
         generator = _generator(random_state)
-        with threads(self.n_threads), torch.inference_mode():
+        with computing(self.device_, self.n_threads), torch.inference_mode():
             latent = self._drawn(n_images, wanted, generator)
         return self.inverse_transform(latent)
 

@@ -17,7 +17,7 @@ from selfsort.estimators.outputs import (
     second_look,
     style_part,
 )
-from selfsort.estimators.resources import threads
+from selfsort.estimators.resources import computing
 from selfsort.networks import Encoded
 from selfsort.objectives import Outputs
 from selfsort.training import Data, Model
@@ -63,7 +63,7 @@ class UseMixin(InputMixin):
                 outputs.reconstruction = model.network.decode(latent)
             return [part(outputs, encoded) for part in parts]
 
-        with threads(self.n_threads):
+        with computing(self.device_, self.n_threads):
             batches = training.look_at(model, data, read)
         return tuple(torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
 
@@ -90,7 +90,7 @@ class UseMixin(InputMixin):
         check_is_fitted(self, "model_")
         latent = self._with_style(self._check_latent(X))
         portion = training.Portion(training.evaluation_batch(self.input_shape_))
-        with torch.inference_mode(), threads(self.n_threads):
+        with torch.inference_mode(), computing(self.device_, self.n_threads):
             codes = torch.from_numpy(latent).to(self.device_)
             parts = [images for _, images in portion.each(codes, self.model_.network.decode)]
         return self._to_layout(torch.cat(parts).cpu().numpy())

@@ -40,6 +40,7 @@ from selfsort.runs.preparing import prepare
 from selfsort.runs.request import Request
 from selfsort.scores import match_classes
 from selfsort.training import Feed, Fit
+from selfsort.training.data import moved
 from selfsort.training.loop import terms_of
 from selfsort.verified import naming
 
@@ -327,7 +328,8 @@ def gradient_noise(estimator: Any, X: np.ndarray, seed: int) -> float:
     before, draws = copy.deepcopy(model.bottleneck.state_dict()), []
     for _ in range(N_GRADIENTS):
         model.bottleneck.load_state_dict(before)  # a codebook, or chains, may have moved
-        terms = terms_of(fit, feed, torch.arange(len(feed)), 1.0)
+        batch = feed.draw(torch.arange(len(feed)), generator, partners=False)
+        terms = terms_of(fit, feed, moved(batch, fit.device), 1.0)
         loss = torch.stack([fit.objective.weights[name] * terms[name] for name in terms]).sum()
         draws.append(torch.autograd.grad(loss, head)[0].flatten())
     gradients = torch.stack(draws)

@@ -42,6 +42,10 @@ class Data:
         return values / (self.high - self.low)
 
 
+Batch = dict[str, Tensor]
+"""Which images a step learns from, and every random number it needs for that."""
+
+
 @dataclass
 class Feed:
     """What a fit draws its batches from.
@@ -79,14 +83,32 @@ class Feed:
         order = torch.randperm(len(self), generator=generator)
         return order if self.index is None else self.index[order]
 
-    def view(self, index: Tensor, generator: torch.Generator) -> Tensor:
-        """Return (transformed) images."""
-        images = self.data.batch(index.to(self.data.inputs.device))
+    def draw(self, index: Tensor, generator: torch.Generator, *, partners: bool) -> Batch:
+        """Draw all that is random about a batch, on the CPU: one seed gives one training.
+
+        `view` makes the images of it, on their device; with `partners`, also those of "partner ".
+        """
+        batch = self._drawn(index, generator)
+        if partners:
+            drawn = self._drawn(self.partner_of(index, generator), generator)
+            batch |= {f"partner {name}": numbers for name, numbers in drawn.items()}
+        return batch
+
+    def _drawn(self, index: Tensor, generator: torch.Generator) -> Batch:
+        batch, shape = {"index": index}, (len(index), *self.data.inputs.shape[1:])
         if self.transform is not None:
-            images = self.transform(images, generator)
+            batch["transform"] = self.transform.draw(shape, generator)
         if self.binarize:
-            uniform = torch.rand(images.shape, generator=generator).to(images.device)
-            images = (uniform < images).to(images)
+            batch["uniform"] = torch.rand(shape, generator=generator)
+        return batch
+
+    def view(self, batch: Batch, whose: str = "") -> Tensor:
+        """Return (transformed) images of a batch on the device, or those of its partners."""
+        images = self.data.batch(batch[f"{whose}index"])
+        if self.transform is not None:
+            images = self.transform.apply(images, batch[f"{whose}transform"])
+        if self.binarize:
+            images = (batch[f"{whose}uniform"] < images).to(images)
         return images
 
     def partner_of(self, index: Tensor, generator: torch.Generator) -> Tensor:
@@ -108,3 +130,12 @@ def batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
         starts.pop()
     for start, end in zip(starts, [*starts[1:], n], strict=True):
         yield order[start:end]
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """Return a batch on the device; a GPU's host does not wait for it."""
+    if device.type != "cuda":
+        return {name: numbers.to(device) for name, numbers in batch.items()}
+    return {
+        name: numbers.pin_memory().to(device, non_blocking=True) for name, numbers in batch.items()
+    }

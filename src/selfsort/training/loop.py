@@ -14,19 +14,24 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch.optim.swa_utils import update_bn
 
 from selfsort.errors import InputError, NotFiniteError
-from selfsort.objectives import Objective
-from selfsort.training.data import Feed, batches
+from selfsort.objectives import RAMPS, Objective
+from selfsort.training.average import WarmAverage
+from selfsort.training.data import Batch, Feed, batches, moved
 from selfsort.training.memory import Portion
 from selfsort.training.model import Model, evaluation_batch
+from selfsort.training.replay import Replay
 from selfsort.training.settings import Settings, autocast, make_optimizer, parts_by_epoch
 
 CALIBRATION_IMAGES = 10_000
 CALIBRATION_BATCH = 500
 SMALLEST_BATCH = 2
 """Batch normalisation cannot learn from one image."""
+CHECKED_STEPS = 50
+"""A GPU is asked that often whether a term is still finite: to ask is to wait for it."""
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 Row = dict[str, object]
 """One line of the history: stage, epoch, seconds, loss and every term's mean."""
 
@@ -35,14 +40,15 @@ Row = dict[str, object]
 class Epoch:
     """Where a fit is: an epoch, counted from 1, and what was seen in it so far.
 
-    `order` is that of the epoch's images; None: it has not begun.
+    `order` is that of the epoch's images; None: it has not begun. `sums` has each term's sum over
+    the images seen, float64, on the device.
     """
 
     number: int = 1
     order: Tensor | None = None
     step: int = 0
     n_seen: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
+    sums: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     seconds: float = 0.0
 
 
@@ -66,31 +72,54 @@ class Fit:
     epoch: Epoch = field(default_factory=Epoch)
     portion: Portion = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
-    averaged: AveragedModel | None = field(init=False)
+    averaged: WarmAverage | None = field(init=False)
+    replays: dict[object, Replay] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.model, self.settings)
         self.portion = Portion(self.settings.batch_size, least=SMALLEST_BATCH)
         self.averaged = None
         if self.settings.average:
-            self.averaged = AveragedModel(
-                self.model, multi_avg_fn=warm_average(self.settings.average), use_buffers=True
-            )
+            self.averaged = WarmAverage(self.model, self.settings.average)
+
+    @functools.cached_property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @functools.cached_property
+    def replays_steps(self) -> bool:
+        """Whether every step is the same kernels, with other numbers, on a GPU."""
+        return (
+            self.device.type == "cuda"
+            and self.settings.optimizer != "sgd"
+            and self.model.bottleneck.steady
+            and not RAMPS.keys() & self.objective.weights.keys()
+            and not any(isinstance(one, DROPOUTS) for one in self.model.modules())
+        )
+
+    def check(self, values: Tensor, step: int) -> None:
+        """Raise where a term's mean, or its sum over the epoch, is NaN or infinite."""
+        for name, value in zip(self.objective.weights, values.tolist(), strict=True):
+            if not math.isfinite(value):
+                raise NotFiniteError(
+                    f"The term '{name}' became {value} in epoch {self.epoch.number}, step {step} "
+                    f"of stage '{self.stage}': training stopped. Try a lower learning rate (now "
+                    f"{self.settings.learning_rate:g})."
+                )
 
 
-def terms_of(fit: Fit, feed: Feed, index: Tensor, progress: float) -> dict[str, Tensor]:
-    """Return each term's mean over a batch."""
-    objective, device = fit.objective, feed.data.inputs.device
-    images = feed.view(index, fit.generator)
-    partners = None
-    if objective.needs("partner_code"):
-        partners = feed.view(feed.partner_of(index, fit.generator), fit.generator)
-    with autocast(device, fit.settings.autocast):
+def terms_of(fit: Fit, feed: Feed, batch: Batch, progress: float) -> dict[str, Tensor]:
+    """Return each term's mean over a batch, which is on the device."""
+    objective, index = fit.objective, batch["index"]
+    images = feed.view(batch)
+    partners = feed.view(batch, "partner ") if objective.needs("partner_code") else None
+    with autocast(images.device, fit.settings.autocast):
         outputs = fit.model(
             images,
             partners,
-            None if feed.logits is None else feed.logits[index.to(device)],
-            None if feed.targets is None else feed.targets[index.to(device)],
+            None if feed.logits is None else feed.logits[index],
+            None if feed.targets is None else feed.targets[index],
             reconstruct=objective.needs("reconstruction"),
             diverge=objective.needs("divergence"),
             progress=progress,
@@ -99,15 +128,16 @@ def terms_of(fit: Fit, feed: Feed, index: Tensor, progress: float) -> dict[str, 
     return {name: values.mean() for name, values in objective(outputs).items()}
 
 
-def train_step(fit: Fit, feed: Feed, index: Tensor, progress: float) -> dict[str, float]:
-    """Take one optimizer step; return each term's batch mean.
+def learn(fit: Fit, feed: Feed, batch: Batch, progress: float) -> Tensor:
+    """Change the weights for one batch on the device; return each term's mean, float64.
 
-    A term that is NaN or infinite raises before it can reach the weights.
+    Nothing here waits for a GPU. On a CPU, a term that is NaN or infinite raises before it can
+    reach the weights.
     """
-    means = terms_of(fit, feed, index, progress)
-    for name, mean in means.items():
-        if not math.isfinite(mean.item()):
-            raise NotFiniteError(f"The term '{name}' became {mean.item()}")
+    means = terms_of(fit, feed, batch, progress)
+    found = torch.stack([mean.detach().double() for mean in means.values()])
+    if found.device.type != "cuda":
+        fit.check(found, fit.epoch.step + 1)
     loss = sum(fit.objective.weight(name, progress) * mean for name, mean in means.items())
     assert isinstance(loss, Tensor)  # noqa: S101 - an objective has at least one term
     if not loss.requires_grad:
@@ -115,14 +145,38 @@ def train_step(fit: Fit, feed: Feed, index: Tensor, progress: float) -> dict[str
             f"Nothing can be learned in stage '{fit.stage}': its terms ({', '.join(means)}) do "
             "not depend on the parts that train. Change the 'phases' parameter."
         )
-    for group in fit.optimizer.param_groups:
-        group["lr"] = fit.settings.learning_rate * fit.settings.schedule(progress)
     fit.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     fit.optimizer.step()
+    return found
+
+
+def train_step(fit: Fit, feed: Feed, index: Tensor, progress: float) -> Tensor:
+    """Take one optimizer step; return each term's batch mean, float64, on the device."""
+    batch = feed.draw(index, fit.generator, partners=fit.objective.needs("partner_code"))
+    rate = fit.settings.learning_rate * fit.settings.schedule(progress)
+    for group in fit.optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+    if fit.replays_steps and len(index) == fit.portion.size:
+        means = replay(fit, feed, batch)
+    else:
+        means = learn(fit, feed, moved(batch, feed.data.inputs.device), progress)
     if fit.averaged is not None:
         fit.averaged.update_parameters(fit.model)
-    return {name: mean.item() for name, mean in means.items()}
+    return means
+
+
+def replay(fit: Fit, feed: Feed, batch: Batch) -> Tensor:
+    """Take one optimizer step as all others of this size were, for the parts that train now."""
+    trained = tuple(weight.requires_grad for weight in fit.model.parameters())
+    key = (len(batch["index"]), trained)
+    if key not in fit.replays:
+        step = functools.partial(learn, fit, feed, progress=1.0)
+        fit.replays[key] = Replay(step, fit.model, fit.optimizer, batch)
+    return fit.replays[key](batch)
 
 
 def run_epoch(fit: Fit, feed: Feed, n_epochs: int) -> Row:
@@ -131,30 +185,30 @@ def run_epoch(fit: Fit, feed: Feed, n_epochs: int) -> Row:
     start = time.perf_counter() - epoch.seconds
     if epoch.order is None:
         epoch.order = feed.order(fit.generator)
-        epoch.sums = dict.fromkeys(fit.objective.weights, 0.0)
+        epoch.sums = torch.zeros(len(fit.objective.weights), dtype=torch.float64)
+    epoch.sums = epoch.sums.to(fit.device)
     chunks = list(batches(epoch.order, fit.settings.batch_size))
     for index in chunks[epoch.step :]:
         progress = (epoch.number - 1 + epoch.step / len(chunks)) / n_epochs
         step = functools.partial(train_step, fit, feed, progress=progress)
-        try:
-            for part, means in fit.portion.each(index, step):
-                epoch.n_seen += len(part)
-                for name, mean in means.items():
-                    epoch.sums[name] += mean * len(part)
-        except NotFiniteError as error:
-            raise NotFiniteError(
-                f"{error} in epoch {epoch.number}, step {epoch.step + 1} of stage '{fit.stage}': "
-                f"training stopped. Try a lower learning rate (now {fit.settings.learning_rate:g})."
-            ) from None
+        for part, means in fit.portion.each(index, step):
+            epoch.n_seen += len(part)
+            epoch.sums += means * len(part)
         epoch.step += 1
+        if epoch.step % CHECKED_STEPS == 0:
+            fit.check(epoch.sums, epoch.step)
         epoch.seconds = time.perf_counter() - start
         if fit.on_step(epoch.step, len(chunks)):
             fit.stopped = True
             break
-    epoch_means = {name: value / epoch.n_seen for name, value in epoch.sums.items()}
+    fit.check(epoch.sums, epoch.step)
+    weights = fit.objective.weights
+    epoch_means = {
+        name: value / epoch.n_seen for name, value in zip(weights, epoch.sums.tolist(), strict=True)
+    }
     return {
         "images_per_second": round(epoch.n_seen / (time.perf_counter() - start), 1),
-        "loss": sum(fit.objective.weights[name] * mean for name, mean in epoch_means.items()),
+        "loss": sum(weights[name] * mean for name, mean in epoch_means.items()),
         **epoch_means,
     }
 
@@ -186,19 +240,6 @@ def fit(fit: Fit, feed: Feed) -> list[Row]:
             break
     fit.model.eval().requires_grad_(True)
     return fit.history
-
-
-def warm_average(decay: float) -> Callable[..., None]:
-    """Return a moving average whose decay grows with the steps t: ``(1 + t) / (10 + t)`` at most.
-
-    With the full decay from the start, a short training would keep mostly its first weights.
-    """
-
-    def update(averaged: list[Tensor], current: list[Tensor], n_averaged: Tensor) -> None:
-        step = int(n_averaged)
-        get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))(averaged, current, n_averaged)
-
-    return update
 
 
 def settle(fit: Fit, feed: Feed, parts: tuple[str, ...]) -> None:

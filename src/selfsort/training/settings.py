@@ -136,6 +136,9 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
         options["momentum"] = settings.momentum
     else:
         options["fused"] = True
+        if weights[0].device.type == "cuda":  # a graph of the step reads the rate from there
+            options["lr"] = torch.tensor(settings.learning_rate, device=weights[0].device)
+            options["capturable"] = True
     if settings.optimizer == "adamw":
         flat = [p for p in weights if p.ndim < 2]
         groups = [

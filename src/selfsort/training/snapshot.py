@@ -67,9 +67,11 @@ def keep_fit(kept: Snapshot, fit: Fit) -> None:
         kept.add("averaged", fit.averaged.state_dict())
     epoch = fit.epoch
     if epoch.order is not None:
+        fit.check(epoch.sums, epoch.step)  # what is kept must be fit to go on from
         kept.arrays["order"] = epoch.order
-    names = ("number", "step", "n_seen", "sums", "seconds")
+    names = ("number", "step", "n_seen", "seconds")
     kept.facts["epoch"] = {name: getattr(epoch, name) for name in names}
+    kept.facts["sums"] = epoch.sums.tolist()
     if fit.portion.halved:
         kept.facts["batches_of"] = fit.portion.size
 
@@ -84,7 +86,8 @@ def restore_fit(kept: Snapshot, fit: Fit) -> None:
         fit.averaged.load_state_dict(kept.below("averaged"))
     if "batches_of" in kept.facts:
         fit.portion.size, fit.portion.halved = kept.facts["batches_of"], True
-    fit.epoch = Epoch(order=kept.arrays.get("order"), **kept.facts["epoch"])
+    sums = torch.tensor(kept.facts["sums"], dtype=torch.float64)
+    fit.epoch = Epoch(order=kept.arrays.get("order"), sums=sums, **kept.facts["epoch"])
 
 
 def _device_of(model: nn.Module) -> torch.device:
