@@ -44,7 +44,6 @@ from common import (
     circumstances,
     parse_seeds,
     patch,
-    precision,
     read_lines,
     run_script,
     setting,
@@ -63,11 +62,11 @@ def run_here(row: Row, seed: int, expected: str | None) -> Record:
     return head | {"patches": row.written_patches(), **row.learn(seed)}
 
 
-def run_apart(row: Row, seed: int, version: str, threads: int) -> Record | None:
+def run_apart(row: Row, seed: int, version: str, threads: int, jobs: int = 1) -> Record | None:
     """Run once in a process of its own; None where that failed."""
     arguments = ["--run", row.name, str(seed), "--expect", version]
     arguments += ["--ablation"] if row in ABLATION else []
-    return run_script(Path(__file__), arguments, threads)
+    return run_script(Path(__file__), arguments, threads, jobs)
 
 
 def run_missing(
@@ -80,7 +79,7 @@ def run_missing(
 ) -> int:
     """Run what is not there yet, the first seed of all rows first; return how many failed."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    here = setting({"threads": threads, "precision": precision()})
+    here = setting({**circumstances(), "threads": threads})
     done = {(one["row"], one["seed"], one["version"], setting(one)) for one in read_lines(lines)}
     end = time.monotonic() + 60 * minutes
     one_at_a_time = threading.Lock()
@@ -89,7 +88,7 @@ def run_missing(
         version = row.version()  # each time: the code may have changed since the last run
         if (row.name, seed, version, here) in done or time.monotonic() >= end:
             return True
-        record = run_apart(row, seed, version, threads)
+        record = run_apart(row, seed, version, threads, jobs)
         with one_at_a_time:
             if record is not None:
                 append_line(lines, record)

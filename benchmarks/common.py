@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 SOURCE = Path(selfsort.__file__).resolve().parent
 LONGEST_LINE = 20_000
+JOBS = "SELFSORT_BENCHMARK_JOBS"
 Record = dict[str, Any]
 
 METHOD = (
@@ -128,24 +129,27 @@ def first_by_seed(records: Iterable[Record], version: str) -> dict[int, Record]:
 
 
 def setting(record: Record) -> str:
-    """Return on how many threads a run was, and in which numbers it multiplied.
+    """Return on how many threads a run was, in which numbers it multiplied, and on which GPU.
 
-    Times differ with both, threefold with the latter, and accuracies in their last digit: runs of
-    two settings are not thrown together. The oldest runs did not say the numbers.
+    Times differ with all of them, and accuracies in their last digit: runs of two settings are
+    not thrown together. The oldest runs did not say the numbers.
     """
-    return f"{record['threads']} {record.get('precision', '')}".strip()
+    gpu = f"on {record['gpu']}" if record.get("gpu") else ""
+    return f"{record['threads']} {record.get('precision', '')} {gpu}".strip()
 
 
 def newest(records: Iterable[Record], row: str) -> list[list[Record]]:
-    """Return a row's runs of the newest version, a list each setting, in the order of seeds."""
-    mine = [record for record in records if record["row"] == row]
-    if not mine:
-        return []
-    version = max(mine, key=lambda record: record["date"])["version"]
+    """Return a row's runs of the newest version, a list each setting, in the order of seeds.
+
+    A GPU has a newest version of its own: it is not there each time that something changed.
+    """
     groups = []
-    for one in sorted({setting(record) for record in mine}):
-        runs = first_by_seed((record for record in mine if setting(record) == one), version)
-        groups.append([run for _, run in sorted(runs.items())])
+    for device in ("cpu", "cuda"):
+        mine = [one for one in records if (one["row"], one["device"]) == (row, device)]
+        version = max(mine, key=lambda one: one["date"])["version"] if mine else ""
+        for name in sorted({setting(one) for one in mine}):
+            runs = first_by_seed((one for one in mine if setting(one) == name), version)
+            groups.append([run for _, run in sorted(runs.items())])
     return [runs for runs in groups if runs]
 
 
@@ -227,22 +231,34 @@ def precision() -> str:
 
 
 def circumstances() -> Record:
-    """Return when and where a run is made, and with what."""
+    """Return when and where a run is made, and with what.
+
+    `jobs` is how many runs there are at once: with more than one, times say little.
+    """
+    device = resolve_device("auto").type
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": versions(),
-        "device": resolve_device("auto").type,
+        "device": device,
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        "jobs": int(os.environ.get(JOBS, 1)),
         "precision": precision(),
         "threads": torch.get_num_threads(),
         "load_before": round(os.getloadavg()[0], 2),
     }
 
 
-def run_script(script: Path, arguments: Sequence[str], threads: int) -> Record | None:
-    """Return the record that a script prints as its last line; None where it failed."""
+def run_script(
+    script: Path, arguments: Sequence[str], threads: int, jobs: int = 1
+) -> Record | None:
+    """Return the record that a script prints as its last line; None where it failed.
+
+    `jobs` is how many of them run at once.
+    """
     environment = {
         **os.environ,
+        JOBS: str(jobs),
         "OMP_NUM_THREADS": str(threads),
         "PYTHONPATH": str(SOURCE.parent),
     }

@@ -50,6 +50,7 @@ def line(
         "date": "2026-11-24T10:00:00+00:00" if version == "new" else "2026-11-20T10:00:00+00:00",
         "machine": "a machine",
         "versions": {"selfsort": "1"},
+        "device": "cpu",
         "threads": 2,
         "precision": "float32",
         "patches": [],
@@ -146,6 +147,15 @@ def test_runs_of_two_settings_are_not_thrown_together() -> None:
     assert pages == "+1.00 (1 of 1 seeds)"
 
 
+def test_a_gpu_has_a_newest_version_of_its_own() -> None:
+    gpu = {"device": "cuda", "gpu": "a GPU"}
+    lines = [line(0, 0.98), line(0, 0.97, "old", **gpu), line(0, 0.5, "old"), line(1, **gpu)]
+    lines += [line(1, 0.96, "old", **gpu)]
+    assert common.newest(lines[:3], "none") == [[lines[0]], [lines[1]]]
+    assert common.newest(lines, "none") == [[lines[0]], [lines[3]]]
+    assert common.setting(lines[1]) == "2 float32 on a GPU"
+
+
 def test_the_share_of_runs_that_find_ten_classes() -> None:
     bound = common.Bound("share of 10 among", "extra.classes", "≥", 0.6)
     runs = [line(seed, extra={"classes": n}) for seed, n in enumerate((10, 10, 9))]
@@ -170,7 +180,9 @@ class Runs:
         self.asked: list[tuple[str, int]] = []
         self.fails: set[tuple[str, int]] = set()
 
-    def __call__(self, row: Any, seed: int, version: str, threads: int) -> dict[str, Any] | None:
+    def __call__(
+        self, row: Any, seed: int, version: str, threads: int, jobs: int
+    ) -> dict[str, Any] | None:
         self.asked.append((row.name, seed))
         if (row.name, seed) in self.fails:
             return None
@@ -181,7 +193,8 @@ class Runs:
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     stand_in = Runs()
     monkeypatch.setattr(accuracy, "run_apart", stand_in)
-    monkeypatch.setattr(accuracy, "precision", lambda: "float32")
+    here = {"precision": "float32", "gpu": None}
+    monkeypatch.setattr(accuracy, "circumstances", lambda: here)
     monkeypatch.setattr(accuracy.os, "cpu_count", lambda: 4)
     monkeypatch.setattr(accuracy_rows, "method_version", lambda also: "new")
     return stand_in

@@ -261,7 +261,7 @@ class Sorting:
         so many images allow. There are as many as classes; as many as the images suggest, where
         no one said how many classes there are, or where those are more and labels will name them.
         """
-        heads = codes.cpu().unbind(1)
+        heads, neighbours = codes.unbind(1), neighbours.to(codes.device)
         joints = [grouping.joint_distribution(code, neighbours) for code in heads]
         curves = [grouping.agglomerate(joint).information for joint in joints]
         self.information = np.max(curves, axis=0)
@@ -285,7 +285,7 @@ class Sorting:
         order = sorted(range(len(found)), key=lambda i: (-found[i].n_filled, -found[i].value))
         enough = LEAST_INFORMATION * found[order[0]].information
         healthy = [i for i in order if found[i].information >= enough]
-        best, *others = (found[i].classes[heads[i].argmax(1).numpy()] for i in healthy)
+        best, *others = (found[i].classes[heads[i].argmax(1).cpu().numpy()] for i in healthy)
         agree = np.ones(len(best), dtype=bool)
         for other in others:
             agree &= match_classes(best, other, n_groups)[other] == best

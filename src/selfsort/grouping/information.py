@@ -42,9 +42,11 @@ def joint_distribution(codes: torch.Tensor, neighbours: torch.Tensor) -> FloatAr
     [[0.5, 0.0], [0.0, 0.5]]
     """
     check_neighbours(codes, neighbours)
-    exact = codes.detach().to("cpu", torch.float64)
-    joint = (exact.T @ neighbour_mean(exact, neighbours.to("cpu"))).numpy()
-    return checked_joint(joint, "codes")
+    # Only some GPUs know float64.
+    device = codes.device if codes.device.type == "cuda" else torch.device("cpu")
+    exact = codes.detach().to(device, torch.float64)
+    joint = exact.T @ neighbour_mean(exact, neighbours.to(device))
+    return checked_joint(joint.cpu().numpy(), "codes")
 
 
 def mutual_information(joint: ArrayLike) -> float:

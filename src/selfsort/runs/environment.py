@@ -25,7 +25,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> str:
-    """Return the machine in words: system, processor, cores, and its vector instructions."""
+    """Return the machine in words: system, processor, cores, vector instructions, and GPU."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -34,4 +34,5 @@ def machine() -> str:
                 processor = line.partition(":")[2].strip()
                 break
     instructions = torch.backends.cpu.get_cpu_capability()
-    return f"{platform.system()}, {processor}, {os.cpu_count()} cores with {instructions}"
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{platform.system()}, {processor}, {os.cpu_count()} cores with {instructions}{gpu}"

@@ -64,19 +64,21 @@ class Replay:
         tensors = list(itertools.chain(model.parameters(), model.buffers()))
         before = [tensor.detach().clone() for tensor in tensors]
         state = {id(t): t.clone() for t in _state_of(optimizer)}
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP):
-                learn(self.batch)
-        torch.cuda.current_stream().wait_stream(side)
-        with torch.no_grad():
-            torch._foreach_copy_(tensors, before)
-            for tensor in _state_of(optimizer):
-                if id(tensor) in state:
-                    tensor.copy_(state[id(tensor)])
-                else:  # made by the first step
-                    tensor.zero_()
+        try:
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(WARM_UP):
+                    learn(self.batch)
+            torch.cuda.current_stream().wait_stream(side)
+        finally:  # also where memory ran out: the step is tried again with half of the images
+            with torch.no_grad():
+                torch._foreach_copy_(tensors, before)
+                for tensor in _state_of(optimizer):
+                    if id(tensor) in state:
+                        tensor.copy_(state[id(tensor)])
+                    else:  # made by the first step
+                        tensor.zero_()
 
     def __call__(self, batch: Batch) -> Tensor:
         """Take the step with another batch; what it gives is overwritten by the next one."""
