@@ -132,25 +132,25 @@ def setting(record: Record) -> str:
     """Return on how many threads a run was, in which numbers it multiplied, and on which GPU.
 
     Times differ with all of them, and accuracies in their last digit: runs of two settings are
-    not thrown together. The oldest runs did not say the numbers.
+    not thrown together.
     """
     gpu = f"on {record['gpu']}" if record.get("gpu") else ""
     return f"{record['threads']} {record.get('precision', '')} {gpu}".strip()
 
 
 def newest(records: Iterable[Record], row: str) -> list[list[Record]]:
-    """Return a row's runs of the newest version, a list each setting, in the order of seeds.
+    """Return a row's runs, a list each setting, of its newest version, in the order of seeds.
 
-    A GPU has a newest version of its own: it is not there each time that something changed.
+    A setting has a newest version of its own: a GPU is not there each time that something changed.
+    The oldest runs, which do not say in which numbers they multiplied, are history.
     """
+    mine = [one for one in records if one["row"] == row and "precision" in one]
     groups = []
-    for device in ("cpu", "cuda"):
-        mine = [one for one in records if (one["row"], one["device"]) == (row, device)]
-        version = max(mine, key=lambda one: one["date"])["version"] if mine else ""
-        for name in sorted({setting(one) for one in mine}):
-            runs = first_by_seed((one for one in mine if setting(one) == name), version)
-            groups.append([run for _, run in sorted(runs.items())])
-    return [runs for runs in groups if runs]
+    for name in sorted({setting(one) for one in mine}):
+        alike = [one for one in mine if setting(one) == name]
+        runs = first_by_seed(alike, max(alike, key=lambda one: one["date"])["version"])
+        groups.append([run for _, run in sorted(runs.items())])
+    return groups
 
 
 def figure(record: Record, path: str) -> float | None:

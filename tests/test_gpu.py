@@ -86,7 +86,7 @@ def test_without_memory_the_batch_is_halved():
     )
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(GPU).total_memory
-    room = torch.cuda.memory_allocated() + 250 * 2**20
+    room = torch.cuda.memory_allocated() + 500 * 2**20
     torch.cuda.set_per_process_memory_fraction(room / total)
     try:
         with pytest.warns(SmallerBatchWarning, match="did not fit into memory"):

@@ -265,7 +265,7 @@ def make_transform(
     if len(shape) == 1:
         return VectorTransform(noise=0.05 * strength, blank=min(0.9, 0.1 * strength))
     background = background_of(images)
-    return ImageTransform(
+    transform = ImageTransform(
         shape,
         rotation=15.0 * strength,
         scale=min(0.9, 0.15 * strength),
@@ -275,3 +275,5 @@ def make_transform(
         erase=erase,
         background=background if bool(background.any()) else None,
     )
+    transform.basis = transform.basis.to(images.device)
+    return transform

@@ -348,6 +348,7 @@ class Sorting:
         index = (targets.sum(1) > 0).nonzero()[:, 0].cpu()
         # Of pure noise hardly anything is certain, and a batch of one image cannot be normalised.
         enough = index if len(index) > 1 else None
+        targets = targets.to(self.data.inputs.device)  # from a checkpoint they come on the CPU
         feed = Feed(self.data, self.strong_transform, targets=targets, index=enough)
         settings = with_small_batches(self.settings(epochs=self.epochs[name], average=AVERAGE))
         return self.train(name, {"classification": 1.0}, lambda: feed, settings)

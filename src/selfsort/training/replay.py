@@ -9,6 +9,7 @@ Reference: https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs/
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 
@@ -48,7 +49,8 @@ class Replay:
         self._warm_up(learn, model, optimizer)
         optimizer.zero_grad(set_to_none=True)  # so that the graph makes its own gradients
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+        stream = _side_stream(device)
+        with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
             self.result = learn(self.batch)
 
     def _warm_up(
@@ -65,7 +67,7 @@ class Replay:
         before = [tensor.detach().clone() for tensor in tensors]
         state = {id(t): t.clone() for t in _state_of(optimizer)}
         try:
-            side = torch.cuda.Stream()
+            side = _side_stream(self.batch["index"].device)
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(WARM_UP):
@@ -86,6 +88,12 @@ class Replay:
             self.batch[name].copy_(numbers.pin_memory(), non_blocking=True)
         self.graph.replay()
         return self.result
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of all captures: libraries keep a workspace for every stream."""
+    return torch.cuda.Stream(device)
 
 
 def _state_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
