@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 
 import numpy as np
@@ -84,9 +85,10 @@ def test_without_memory_the_batch_is_halved():
     classifier = AutoencoderClassifier(
         epochs=1, network="convolutional", transform_strength=0.0, device="cuda", random_state=0
     )
+    gc.collect()
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(GPU).total_memory
-    room = torch.cuda.memory_allocated() + 500 * 2**20
+    room = torch.cuda.memory_reserved() + 500 * 2**20
     torch.cuda.set_per_process_memory_fraction(room / total)
     try:
         with pytest.warns(SmallerBatchWarning, match="did not fit into memory"):

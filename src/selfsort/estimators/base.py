@@ -37,6 +37,8 @@ SMALLEST_BATCH_COUNT = 16
 SMALL_BATCH = 50
 """Where batches would be smaller than that, half as many: the information of a few images is
 mostly chance."""
+LEAST_BFLOAT16 = 10_000
+"""Images: fewer are soon learned in float32 too, and the classes found in it are better."""
 
 
 class BaseAutoencoder(
@@ -175,7 +177,7 @@ class BaseAutoencoder(
             weight_decay=self.weight_decay,
             schedule=training.SCHEDULES[self.schedule],
             phases=() if self.phases is None else list(self.phases),
-            autocast=training.has_fast_bfloat16(self.device_),
+            autocast=n_images >= LEAST_BFLOAT16 and training.has_fast_bfloat16(self.device_),
         )
         for name, value in changes.items():
             setattr(settings, name, value)

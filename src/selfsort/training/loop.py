@@ -219,6 +219,13 @@ def fit(fit: Fit, feed: Feed) -> list[Row]:
     The model is left in evaluation mode, with averaged weights where `average` is set, and with
     normalisation statistics of images without transform.
     """
+    try:
+        return _epochs(fit, feed)
+    finally:
+        fit.replays.clear()  # a graph holds memory of the GPU for as long as it is there
+
+
+def _epochs(fit: Fit, feed: Feed) -> list[Row]:
     plan = parts_by_epoch(fit.settings)
     for number in range(fit.epoch.number, len(plan) + 1):
         parts = plan[number - 1]
