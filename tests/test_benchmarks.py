@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 accuracy = importlib.import_module("accuracy")
@@ -19,6 +20,7 @@ accuracy_rows = importlib.import_module("accuracy_rows")
 bottlenecks = importlib.import_module("bottlenecks")
 common = importlib.import_module("common")
 gradients = importlib.import_module("gradients")
+peers = importlib.import_module("peers")
 likelihood = importlib.import_module("likelihood")
 
 GOAL = (
@@ -425,3 +427,31 @@ def test_unbiased_gradients_are_told_from_biased_ones() -> None:
     assert gradients.binary({}, 0).largest < 4
     assert gradients.categorical("gumbel", {}, 0).largest > 6
     assert gradients.categorical("straight-through", {}, 0).bias > 0.05
+
+
+# Peers
+
+
+def peer(work: str, number: int = 0, **found: float) -> dict[str, Any]:
+    keys = ("date", "machine", "versions", "threads", "precision")
+    head = {key: value for key, value in line().items() if key in keys}
+    return {"work": work, "round": number, **head, "found": found}
+
+
+def test_the_page_of_the_peers_gives_the_ratio_of_each_round(tmp_path: Path) -> None:
+    rates = {"answer, an epoch": (100.0, 200.0, 100.0), "joint, an epoch": (900.0, 800.0, 700.0)}
+    records = [
+        peer(work, number, images_per_second=rate)
+        for work, each in rates.items()
+        for number, rate in enumerate(each)
+    ]
+    records += [peer("KMeans", seconds=61.0, accuracy=0.5), peer("sort", seconds=9.0, accuracy=1.0)]
+    records.append(peer("engines", **{"eager at 1": 5.0, "onnxruntime at 1": 1234.0}))
+    written = peers.page(records)
+    assert cells(written, "`joint`")[2:] == ["800", "100", "7.00 (4.00 to 9.00)", "missed: ≥ 8"]
+    assert cells(written, "scikit-learn's KMeans, ten starts; no labels")[1:] == ["61", "50.00"]
+    assert cells(written, "1") == ["1", "5", "1,234"]
+    assert "| N2D" not in written
+    peers.draw(records, tmp_path / "peers.png")
+    with Image.open(tmp_path / "peers.png") as image:
+        assert min(image.size) > 400

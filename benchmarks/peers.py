@@ -1,0 +1,238 @@
+"""What a user would take instead, beside selfsort: `benchmarks/results/peers.md`.
+
+    python benchmarks/peers.py               # about an hour on 2 cores; goes on where it was
+    python benchmarks/peers.py --only N2D    # one work; may be repeated
+    python benchmarks/peers.py --table       # only write the page and the picture again
+
+Both sides run in one environment of their own, `runs/peers/venv`, made by the first call from
+`benchmarks/peers.txt`, each work in a process of its own on all cores and nothing beside it.
+Speeds are compared over three rounds, in turn; what takes minutes is done once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import numpy as np
+from common import (
+    RESULTS,
+    ROOT,
+    SOURCE,
+    Record,
+    alone,
+    append_line,
+    circumstances,
+    origin,
+    percent,
+    read_lines,
+    table,
+)
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+LINES = RESULTS / "peers.jsonl"
+FOLDER = ROOT / "runs" / "peers"
+PACKAGES = ROOT / "benchmarks" / "peers.txt"
+ROUNDS = 3
+PAIRS = {
+    "joint, an epoch": ("answer, an epoch", 8, "the question's second answer, same network"),
+    "teach, an epoch": ("plain loop", 2, "a plain PyTorch loop, same network, no transforms"),
+}
+"""Ours, theirs, how many times faster ours is to be, and theirs in words."""
+ONCE = {
+    "sort": "selfsort without labels",
+    "N2D": "N2D: autoencoder of 30 epochs, UMAP, Gaussian mixture; no labels",
+    "KMeans": "scikit-learn's KMeans, ten starts; no labels",
+    "MiniBatchKMeans": "scikit-learn's MiniBatchKMeans; no labels",
+    "SpectralClustering": "scikit-learn's SpectralClustering, 5,000 images; no labels",
+    "teach, 100 labels": "selfsort with 100 labels",
+    "LabelSpreading": "scikit-learn's LabelSpreading over seven neighbours, 100 labels",
+    "teach, an epoch of 60,000": "selfsort with all labels, one epoch",
+    "joint": "selfsort's `joint`, ten epochs",
+    "answer": "the question's second answer, ten epochs",
+    "MLPClassifier": "scikit-learn's MLPClassifier, all labels",
+    "SVC": "scikit-learn's SVC, all labels",
+}
+OURS = ("sort", "teach", "joint")
+ENGINES = "engines"
+
+# ---- runs -----------------------------------------------------------------------------------
+
+
+def interpreter() -> Path:
+    """Return the Python of the peers' environment, made if it is not there."""
+    python = FOLDER / "venv" / "bin" / "python"
+    if not python.exists():
+        venv.create(python.parents[1], with_pip=True)
+        command = [python, "-m", "pip", "install", "--quiet", "--requirement", PACKAGES]
+        subprocess.run(command, check=True)
+    return python
+
+
+def run(work: str, number: int) -> Record:
+    """Do a work in a process of its own; return its record."""
+    threads = str(os.cpu_count() or 1)
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent), "OMP_NUM_THREADS": threads}
+    script = ROOT / "benchmarks" / "peer_works.py"
+    command = [str(interpreter()), str(script), work]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    found = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+    return {"work": work, "round": number, **circumstances(), "found": found}
+
+
+def run_missing(wanted: list[str]) -> None:
+    """Do what is not there yet, what is compared in turn."""
+    done = {(one["work"], one["round"]) for one in read_lines(LINES)}
+    compared = [work for ours, (theirs, *_) in PAIRS.items() for work in (theirs, ours)]
+    plan = [(work, number) for number in range(ROUNDS) for work in compared]
+    plan += [(work, 0) for work in (*ONCE, ENGINES)]
+    for work, number in plan:
+        if (work, number) in done or (wanted and work not in wanted):
+            continue
+        record = run(work, number)
+        print(work, number, record["found"], flush=True)
+        if record["found"] is not None:
+            append_line(LINES, record)
+
+
+# ---- the page -------------------------------------------------------------------------------
+
+
+def found_of(records: list[Record], work: str) -> list[dict[str, float]]:
+    """Return what each round of a work gave."""
+    return [one["found"] for one in records if one["work"] == work]
+
+
+def pair_rows(records: list[Record]) -> list[list[str]]:
+    """Return a row of cells for each pair: speeds, and the ratio of each round."""
+    rows = []
+    for ours, (theirs, goal, words) in PAIRS.items():
+        rates = [
+            [found["images_per_second"] for found in found_of(records, work)]
+            for work in (ours, theirs)
+        ]
+        ratios = [one / other for one, other in zip(*rates, strict=False)]
+        if ratios:
+            median = float(np.median(ratios))
+            rows.append(
+                [
+                    f"`{ours.partition(',')[0]}`",
+                    words,
+                    *(f"{np.median(values):,.0f}" for values in rates),
+                    f"{median:.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+                    f"{'met' if median >= goal else 'missed'}: ≥ {goal}",
+                ]
+            )
+    return rows
+
+
+def once_rows(records: list[Record]) -> list[list[str]]:
+    """Return a row of cells for each work that was done once."""
+    return [
+        [words, f"{found['seconds']:,.0f}", percent(found["accuracy"])]
+        for work, words in ONCE.items()
+        for found in found_of(records, work)[:1]
+    ]
+
+
+def engine_rows(records: list[Record]) -> list[list[str]]:
+    """Return a row of cells for each batch size."""
+    (found,) = found_of(records, ENGINES)[:1] or [{}]
+    sizes = dict.fromkeys(name.partition(" at ")[2] for name in found)
+    names = dict.fromkeys(name.partition(" at ")[0] for name in found)
+    return [[size, *(f"{found[f'{name} at {size}']:,.0f}" for name in names)] for size in sizes]
+
+
+def page(records: list[Record]) -> str:
+    """Return the page."""
+    last = max(records, key=lambda one: one["date"])
+    return "\n".join(
+        [
+            "# selfsort beside what one would take instead",
+            "",
+            f"{last['date'][:10]}; {origin(last)}; {last['threads']} threads, {last['precision']}. "
+            "`python benchmarks/peers.py`; packages: `benchmarks/peers.txt`. MNIST.",
+            "",
+            "## Speed of training, images a second",
+            "",
+            "The median of three rounds in turn, and the ratio (lowest to highest).",
+            "",
+            *table(["selfsort", "beside", "its rate", "other's rate", "ratio", "goal"],
+                   pair_rows(records)),
+            "",
+            "## Time and accuracy",
+            "",
+            "Done once each, on the 10,000 test images, but `N2D` and `SpectralClustering`, which "
+            "give classes only to the images they were fitted on, are scored on those.",
+            "",
+            *table(["what", "s", "accuracy %"], once_rows(records)),
+            "",
+            "![time against accuracy](peers.png)",
+            "",
+            "## Prediction, images a second, by the size of the batch",
+            "",
+            "One look at the classes' network, float32, the best of three rounds in turn.",
+            "",
+            *table(["batch", "eager", "`torch.compile`", "onnxruntime"], engine_rows(records)),
+            "",
+        ]
+    )  # fmt: skip
+
+
+def draw(records: list[Record], path: Path) -> None:
+    """Draw accuracy against time, a point each."""
+    figure = Figure(figsize=(7.6, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    for work in ONCE:
+        for found in found_of(records, work)[:1]:
+            ours = work.startswith(OURS)
+            colour = "#1f5fbf" if ours else "#777777"
+            axes.plot(found["seconds"], found["accuracy"], "o", color=colour, markersize=7)
+            axes.annotate(
+                f"selfsort: {work}" if ours else work.replace("answer", "the question's answer"),
+                (found["seconds"], found["accuracy"]),
+                (6, -3),
+                textcoords="offset points",
+                fontsize=8,
+                color=colour,
+            )
+    axes.set_xscale("log")
+    axes.margins(x=0.25)
+    axes.set_xlabel("seconds on 2 cores: left is better", fontsize=9)
+    axes.set_ylabel("accuracy: up is better", fontsize=9)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.2)
+    figure.savefig(path, dpi=130)
+
+
+def write() -> None:
+    """Write the page and the picture."""
+    records = read_lines(LINES)
+    if records:
+        (RESULTS / "peers.md").write_text(page(records), encoding="utf-8")
+        draw(records, RESULTS / "peers.png")
+
+
+def main() -> int:
+    """Do what is missing of what was asked for, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    known = [*PAIRS, *(theirs for theirs, *_ in PAIRS.values()), *ONCE, ENGINES]
+    parser.add_argument("--only", action="append", choices=known, default=[], help="one work")
+    parser.add_argument("--table", action="store_true", help="only write the page again")
+    arguments = parser.parse_args()
+    if not arguments.table:
+        with alone():
+            run_missing(arguments.only)
+    write()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
