@@ -23,8 +23,8 @@ import torch
 
 import selfsort
 from selfsort.estimators.resources import resolve_device
+from selfsort.precision import has_fast_bfloat16
 from selfsort.runs.environment import machine, versions
-from selfsort.training import has_fast_bfloat16
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -34,6 +34,7 @@ JOBS = "SELFSORT_BENCHMARK_JOBS"
 Record = dict[str, Any]
 
 METHOD = (
+    "precision",
     "sorting",
     "training",
     "networks",

@@ -97,6 +97,7 @@ def watched(clock: Clock) -> Iterator[None]:
     """Let a clock see the parts of all training steps."""
     optimizers = (torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD)
     places: list[tuple[Any, str, str]] = [
+        (Feed, "draw", PARTS[0]),
         (Feed, "view", PARTS[0]),
         (Model, "forward", PARTS[1]),
         (torch.Tensor, "backward", PARTS[2]),

@@ -60,6 +60,20 @@ ONCE = {
     "SVC": "scikit-learn's SVC, all labels",
 }
 OURS = ("sort", "teach", "joint")
+NAMES = {
+    "sort": "selfsort, no labels",
+    "N2D": "N2D, no labels",
+    "KMeans": "KMeans, no labels",
+    "MiniBatchKMeans": "MiniBatchKMeans, no labels",
+    "SpectralClustering": "SpectralClustering of 5,000, no labels",
+    "LabelSpreading": "LabelSpreading, 100 labels",
+    "teach, 100 labels": "selfsort, 100 labels",
+    "teach, an epoch of 60,000": "selfsort, one epoch",
+    "joint": "selfsort's `joint`",
+    "answer": "the question's answer",
+}
+BELOW = ("MLPClassifier", "answer", "N2D", "MiniBatchKMeans")
+"""Whose names stand below their points in the picture."""
 ENGINES = "engines"
 
 # ---- runs -----------------------------------------------------------------------------------
@@ -186,26 +200,30 @@ def page(records: list[Record]) -> str:
 
 
 def draw(records: list[Record], path: Path) -> None:
-    """Draw accuracy against time, a point each."""
-    figure = Figure(figsize=(7.6, 4.6), layout="constrained")
+    """Draw the error against the time, a point each."""
+    figure = Figure(figsize=(7.6, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for work in ONCE:
         for found in found_of(records, work)[:1]:
             ours = work.startswith(OURS)
-            colour = "#1f5fbf" if ours else "#777777"
-            axes.plot(found["seconds"], found["accuracy"], "o", color=colour, markersize=7)
+            colour = "#1f5fbf" if ours else "#666666"
+            place = (found["seconds"], max(1 - found["accuracy"], 1e-4))
+            axes.plot(*place, "o", color=colour, markersize=7)
             axes.annotate(
-                f"selfsort: {work}" if ours else work.replace("answer", "the question's answer"),
-                (found["seconds"], found["accuracy"]),
-                (6, -3),
+                NAMES.get(work, work),
+                place,
+                (0, -13 if work in BELOW else 7),
                 textcoords="offset points",
+                horizontalalignment="center",
                 fontsize=8,
                 color=colour,
             )
     axes.set_xscale("log")
-    axes.margins(x=0.25)
+    axes.set_yscale("log")
+    axes.invert_yaxis()
+    axes.margins(x=0.12, y=0.15)
     axes.set_xlabel("seconds on 2 cores: left is better", fontsize=9)
-    axes.set_ylabel("accuracy: up is better", fontsize=9)
+    axes.set_ylabel("errors: up is better", fontsize=9)
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.2)

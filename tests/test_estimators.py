@@ -318,6 +318,16 @@ def test_inputs_are_left_as_they_are():
         np.testing.assert_array_equal(X, before)
 
 
+def test_a_file_mapped_into_memory_is_not_copied(tmp_path):
+    X = np.rint(FEW).astype(np.uint8)
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    found = make("Autoencoder", transform_strength=1.0).fit(mapped)
+    assert np.shares_memory(found._prepared(mapped).inputs.numpy(), mapped)
+    wanted = make("Autoencoder", transform_strength=1.0).fit(X)
+    np.testing.assert_array_equal(found.transform(mapped), wanted.transform(X))
+
+
 @pytest.mark.parametrize(
     ("X", "sentence"),
     [

@@ -70,7 +70,7 @@ def kl_information(joint: np.ndarray) -> float:
     ],
 )
 def test_neighbours_are_those_of_brute_force(monkeypatch, dtype, n, p, block):
-    monkeypatch.setattr(graph, "_product_dtype", lambda device: dtype)
+    monkeypatch.setattr(graph, "has_fast_bfloat16", lambda device: dtype == torch.bfloat16)
     X = torch.randn(n, p, generator=torch.Generator().manual_seed(n)) + 1
     found = nearest_neighbours(X, 10, block=block)
     search = NearestNeighbors(n_neighbors=10, metric="cosine", algorithm="brute").fit(X.numpy())
@@ -83,7 +83,7 @@ def test_neighbours_are_those_of_brute_force(monkeypatch, dtype, n, p, block):
 
 def test_tight_clusters_for_which_bfloat16_is_too_coarse(monkeypatch):
     # Every similarity lies above 0.99, where bfloat16 has hardly more than two values.
-    monkeypatch.setattr(graph, "_product_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(graph, "has_fast_bfloat16", lambda device: True)
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(64, generator=generator) + 0.05 * torch.randn(4200, 64, generator=generator)
     unit = torch.nn.functional.normalize(X.double())
@@ -96,7 +96,7 @@ def test_tight_clusters_for_which_bfloat16_is_too_coarse(monkeypatch):
 
 
 def test_bfloat16_is_used_where_it_keeps_the_neighbours(monkeypatch):
-    monkeypatch.setattr(graph, "_product_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(graph, "has_fast_bfloat16", lambda device: True)
     generator = torch.Generator().manual_seed(0)
     spread_out = graph._unit_rows(torch.randn(4200, 64, generator=generator))
     tight = graph._unit_rows(1 + 0.05 * torch.randn(4200, 64, generator=generator))
@@ -190,8 +190,10 @@ def tangent_distance(first: np.ndarray, second: np.ndarray) -> float:
     return distance
 
 
+@pytest.mark.parametrize("kept", [70_000, 0])  # tangents of all images, or worked out anew
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 12)])
-def test_candidates_are_ranked_by_tangent_distance(shape):
+def test_candidates_are_ranked_by_tangent_distance(shape, kept, monkeypatch):
+    monkeypatch.setattr("selfsort.grouping.tangents._KEPT", kept)
     rng = np.random.default_rng(0)
     images = rng.random((40, *shape))
     images[20:] = np.roll(images[:20], 1, axis=3) + 0.1 * rng.random((20, *shape))

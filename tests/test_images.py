@@ -223,6 +223,22 @@ def test_npy(tmp_path):
     assert len(found) == 3
 
 
+def test_a_large_npy_is_mapped_and_not_read(tmp_path, monkeypatch):
+    X = RNG.integers(0, 256, (3, 9, 10), dtype=np.uint8)
+    np.save(tmp_path / "x.npy", X)
+    assert not is_mapped(read_images(tmp_path / "x.npy").images)
+    monkeypatch.setattr(arrays_module, "MAPPED_BYTES", 0)
+    found = read_images(tmp_path / "x.npy").images
+    assert is_mapped(found)
+    np.testing.assert_array_equal(found[:, 0], X)
+
+
+def is_mapped(array):
+    while array is not None and not isinstance(array, np.memmap):
+        array = array.base
+    return array is not None
+
+
 def test_npy_of_vectors(tmp_path):
     np.save(tmp_path / "x.npy", np.arange(12).reshape(3, 4))
     found = read_images(tmp_path / "x.npy").images

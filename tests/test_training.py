@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from selfsort.bottlenecks.softmax import Softmax
 from selfsort.errors import InputError, NotFiniteError
 from selfsort.networks import PARTS, make_network
 from selfsort.objectives import Objective
+from selfsort.precision import has_fast_bfloat16
 from selfsort.training import Data, Feed, Fit, Model, Settings, loop
 from selfsort.training.data import batches
 from selfsort.training.settings import cosine, make_optimizer
@@ -622,8 +624,10 @@ def test_bfloat16_runs_only_the_network():
 
 
 def test_bfloat16_is_asked_of_known_devices_only():
-    assert training.has_fast_bfloat16(torch.device("meta")) is False
-    assert isinstance(training.has_fast_bfloat16(torch.device("cpu")), bool)
+    assert has_fast_bfloat16(torch.device("meta")) is False
+    flags = Path("/proc/cpuinfo")
+    amx = flags.exists() and "amx_tile" in flags.read_text(encoding="utf-8")
+    assert has_fast_bfloat16(torch.device("cpu")) is amx
 
 
 def test_the_model_tells_the_bottleneck_what_is_known():

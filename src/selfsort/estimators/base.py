@@ -29,6 +29,7 @@ from selfsort.estimators.resources import check_arguments, computing, resolve_de
 from selfsort.estimators.use import UseMixin
 from selfsort.networks import make_network, resolve_network
 from selfsort.objectives import RECONSTRUCTION_TERMS, Objective
+from selfsort.precision import has_fast_bfloat16
 from selfsort.training import Data, Feed, Fit, Model, Row, Settings
 from selfsort.training.snapshot import Arrays, restore_fit
 
@@ -177,7 +178,7 @@ class BaseAutoencoder(
             weight_decay=self.weight_decay,
             schedule=training.SCHEDULES[self.schedule],
             phases=() if self.phases is None else list(self.phases),
-            autocast=n_images >= LEAST_BFLOAT16 and training.has_fast_bfloat16(self.device_),
+            autocast=n_images >= LEAST_BFLOAT16 and has_fast_bfloat16(self.device_),
         )
         for name, value in changes.items():
             setattr(settings, name, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,12 @@ class UseMixin(InputMixin):
 
     def _data(self, inputs: np.ndarray) -> Data:
         """Return inputs on the device, with the range that becomes [0, 1]."""
-        if not inputs.flags.writeable:
-            inputs = inputs.copy()
         low, high = self.input_range_ if inputs.dtype != np.uint8 else (0.0, 255.0)
-        return Data(torch.from_numpy(inputs).to(self.device_), low, high)
+        with warnings.catch_warnings():
+            # Nothing writes into inputs: a file that is mapped into memory need not be copied.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            tensor = torch.from_numpy(inputs)
+        return Data(tensor.to(self.device_), low, high)
 
     def _collected(
         self, data: Data, *parts: Part, reconstruct: bool = False

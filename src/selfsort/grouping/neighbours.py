@@ -18,6 +18,7 @@ from selfsort.errors import (
     slow_sentence,
 )
 from selfsort.grouping import approximate
+from selfsort.precision import has_fast_bfloat16
 
 EXACT_UP_TO = 100_000  # rows; the time of an exact search grows with their square
 
@@ -180,22 +181,12 @@ def _unit_rows(X: torch.Tensor) -> torch.Tensor:
     return functional.normalize(scaled)
 
 
-def _product_dtype(device: torch.device) -> torch.dtype:
-    if device.type == "cuda":
-        quick = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # Emulated bfloat16 is slower than float32, so ask for the instruction itself.
-        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-        quick = device.type == "cpu" and bool(supported())
-    return torch.bfloat16 if quick else torch.float32
-
-
 def _rough_rows(unit: torch.Tensor, n_neighbours: int, own: float) -> torch.Tensor:
     """Return the rows, with a 1 added, in the coarsest type that keeps the neighbours."""
     exact = _with_one(unit)
-    quick = exact.to(_product_dtype(unit.device))
-    if len(unit) <= _COLUMNS or quick.dtype == exact.dtype:
+    if len(unit) <= _COLUMNS or not has_fast_bfloat16(unit.device):
         return exact
+    quick = exact.bfloat16()
     rows = _spread_rows(unit)
     n_best = n_neighbours + _SPARE
     true = _ranked(unit, rows, _candidates(exact, rows, n_best, own), own)[:, :n_neighbours]

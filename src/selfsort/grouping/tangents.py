@@ -10,6 +10,9 @@ from selfsort.grouping.pixels import pooled_images
 
 _RIDGE = 1e-3  # of the mean squared length of an image's tangents: blank images have none at all
 _BLOCK = 32  # images whose candidates' tangents stay in the processor's cache
+_KEPT = 70_000
+"""Images whose tangents are kept, which are eight times as large as they are. With more images they
+are worked out anew for every candidate, in little memory and a longer time."""
 
 
 def tangents(images: torch.Tensor) -> torch.Tensor:
@@ -104,13 +107,21 @@ def rank_by_tangents(images: torch.Tensor, candidates: torch.Tensor) -> torch.Te
     check_neighbours(images, candidates)
     small = pooled_images(images)
     flat = small.flatten(1)
-    bases = torch.cat([_bases(block) for block in torch.split(small, _BLOCK)])
+    kept = None
+    if len(small) <= _KEPT:
+        kept = torch.cat([_bases(block) for block in torch.split(small, _BLOCK)])
+
+    def bases_of(rows: torch.Tensor) -> torch.Tensor:
+        if kept is not None:
+            return kept[rows]
+        return _bases(small[rows.flatten()]).unflatten(0, rows.shape)
+
     ranked = []
     for rows in torch.split(torch.arange(len(flat), device=flat.device), _BLOCK):
         others = candidates[rows]
         difference = flat[others] - flat[rows, None]
-        first = (difference @ bases[rows].mT).square().sum(dim=2)
-        second = (bases[others] @ difference[..., None]).square().sum(dim=(2, 3))
+        first = (difference @ bases_of(rows).mT).square().sum(dim=2)
+        second = (bases_of(others) @ difference[..., None]).square().sum(dim=(2, 3))
         distance = 2 * difference.square().sum(dim=2) - first - second
         ranked.append(others.gather(1, distance.argsort(dim=1, stable=True)))
     return torch.cat(ranked)

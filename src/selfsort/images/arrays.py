@@ -17,6 +17,8 @@ from selfsort.images.sets import ImageSet, Part, make_sets
 MIN_SIDE = 8  # pixels: the networks halve an image at least twice
 MAX_CHANNELS = 4
 MAX_BYTES = 2**33  # no file may unpack to more than 8 GiB
+MAPPED_BYTES = 2**28
+"""An .npy file of that size is mapped into memory: what is not looked at need not fit."""
 
 # What numpy and zipfile raise for damaged or encrypted files, found by changing bytes at random.
 _UNREADABLE = (
@@ -247,6 +249,8 @@ def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     try:
         if zipfile.is_zipfile(path):
             _check_archive(path)
+        elif path.stat().st_size >= MAPPED_BYTES:
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         with open(path, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded)

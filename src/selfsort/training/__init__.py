@@ -10,7 +10,6 @@ from selfsort.training.settings import (
     Settings,
     autocast,
     check_phases,
-    has_fast_bfloat16,
     parts_by_epoch,
     with_small_batches,
 )
@@ -29,7 +28,6 @@ __all__ = [
     "check_phases",
     "evaluation_batch",
     "fit",
-    "has_fast_bfloat16",
     "latent_of",
     "look_at",
     "parts_by_epoch",

@@ -41,7 +41,7 @@ class Epoch:
     """Where a fit is: an epoch, counted from 1, and what was seen in it so far.
 
     `order` is that of the epoch's images; None: it has not begun. `sums` has each term's sum over
-    the images seen, float64, on the device.
+    the images seen, float64.
     """
 
     number: int = 1
@@ -87,6 +87,11 @@ class Fit:
         """Where the weights are."""
         return next(self.model.parameters()).device
 
+    @property
+    def counts_on(self) -> torch.device:
+        """Where sums are kept: on the device, if its host need not wait and it knows float64."""
+        return self.device if self.device.type == "cuda" else torch.device("cpu")
+
     @functools.cached_property
     def replays_steps(self) -> bool:
         """Whether every step is the same kernels, with other numbers, on a GPU."""
@@ -131,12 +136,12 @@ def terms_of(fit: Fit, feed: Feed, batch: Batch, progress: float) -> dict[str, T
 def learn(fit: Fit, feed: Feed, batch: Batch, progress: float) -> Tensor:
     """Change the weights for one batch on the device; return each term's mean, float64.
 
-    Nothing here waits for a GPU. On a CPU, a term that is NaN or infinite raises before it can
-    reach the weights.
+    Nothing here waits for a GPU of NVIDIA's. Elsewhere a term that is NaN or infinite raises before
+    it can reach the weights.
     """
     means = terms_of(fit, feed, batch, progress)
-    found = torch.stack([mean.detach().double() for mean in means.values()])
-    if found.device.type != "cuda":
+    found = torch.stack([mean.detach() for mean in means.values()]).to(fit.counts_on).double()
+    if fit.counts_on.type == "cpu":
         fit.check(found, fit.epoch.step + 1)
     loss = sum(fit.objective.weight(name, progress) * mean for name, mean in means.items())
     assert isinstance(loss, Tensor)  # noqa: S101 - an objective has at least one term
@@ -152,7 +157,7 @@ def learn(fit: Fit, feed: Feed, batch: Batch, progress: float) -> Tensor:
 
 
 def train_step(fit: Fit, feed: Feed, index: Tensor, progress: float) -> Tensor:
-    """Take one optimizer step; return each term's batch mean, float64, on the device."""
+    """Take one optimizer step; return each term's batch mean, float64."""
     batch = feed.draw(index, fit.generator, partners=fit.objective.needs("partner_code"))
     rate = fit.settings.learning_rate * fit.settings.schedule(progress)
     for group in fit.optimizer.param_groups:
@@ -186,7 +191,7 @@ def run_epoch(fit: Fit, feed: Feed, n_epochs: int) -> Row:
     if epoch.order is None:
         epoch.order = feed.order(fit.generator)
         epoch.sums = torch.zeros(len(fit.objective.weights), dtype=torch.float64)
-    epoch.sums = epoch.sums.to(fit.device)
+    epoch.sums = epoch.sums.to(fit.counts_on)
     chunks = list(batches(epoch.order, fit.settings.batch_size))
     for index in chunks[epoch.step :]:
         progress = (epoch.number - 1 + epoch.step / len(chunks)) / n_epochs

@@ -73,15 +73,6 @@ def constant(progress: float) -> float:
 SCHEDULES: dict[str, Callable[[float], float]] = {"constant": constant, "cosine": cosine}
 
 
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return whether bfloat16 is a win there: AVX-512 BF16 or AMX, or a GPU since Ampere."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu":
-        return False
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
 def autocast(device: torch.device, enabled: bool) -> contextlib.AbstractContextManager[None]:
     """Return the context in which a network runs, in bfloat16 where enabled."""
     if not enabled:
