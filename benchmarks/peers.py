@@ -65,15 +65,21 @@ NAMES = {
     "N2D": "N2D, no labels",
     "KMeans": "KMeans, no labels",
     "MiniBatchKMeans": "MiniBatchKMeans, no labels",
-    "SpectralClustering": "SpectralClustering of 5,000, no labels",
+    "SpectralClustering": "SpectralClustering, 5,000 images",
     "LabelSpreading": "LabelSpreading, 100 labels",
     "teach, 100 labels": "selfsort, 100 labels",
-    "teach, an epoch of 60,000": "selfsort, one epoch",
+    "teach, an epoch of 60,000": "selfsort, all labels, one epoch",
     "joint": "selfsort's `joint`",
     "answer": "the question's answer",
 }
-BELOW = ("MLPClassifier", "answer", "N2D", "MiniBatchKMeans")
-"""Whose names stand below their points in the picture."""
+PLACES = {
+    "MLPClassifier": (-10, -13),
+    "SVC": (-14, -13),
+    "answer": (-4, -16),
+    "N2D": (24, 7),
+    "MiniBatchKMeans": (0, -13),
+}
+"""Where names stand beside their points in the picture, where not above them, in points."""
 ENGINES = "engines"
 
 # ---- runs -----------------------------------------------------------------------------------
@@ -212,7 +218,7 @@ def draw(records: list[Record], path: Path) -> None:
             axes.annotate(
                 NAMES.get(work, work),
                 place,
-                (0, -13 if work in BELOW else 7),
+                PLACES.get(work, (0, 7)),
                 textcoords="offset points",
                 horizontalalignment="center",
                 fontsize=8,
@@ -221,7 +227,7 @@ def draw(records: list[Record], path: Path) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.invert_yaxis()
-    axes.margins(x=0.12, y=0.15)
+    axes.margins(x=0.2, y=0.15)
     axes.set_xlabel("seconds on 2 cores: left is better", fontsize=9)
     axes.set_ylabel("errors: up is better", fontsize=9)
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
