@@ -346,7 +346,9 @@ def test_binarized_images_are_drawn_anew():
     grey = torch.full((4000, 1, 8, 8), 64, dtype=torch.uint8)
     feed = Feed(Data(grey), binarize=True)
     generator = torch.Generator().manual_seed(0)
-    first, second = (feed.view(torch.arange(4000), generator) for _ in range(2))
+    first, second = (
+        feed.view(feed.draw(torch.arange(4000), generator, partners=False)) for _ in range(2)
+    )
     assert set(first.unique().tolist()) == {0.0, 1.0}
     expected = 64 / 255
     deviation = np.sqrt(expected * (1 - expected) / first.numel())

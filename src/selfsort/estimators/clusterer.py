@@ -90,10 +90,10 @@ n_threads, random_state
     --------
     >>> from sklearn.datasets import load_digits
     >>> from selfsort import AutoencoderClusterer
-    >>> images = load_digits().images[:1000]
+    >>> images = load_digits().images
     >>> clusterer = AutoencoderClusterer(n_classes=10, epochs=24, random_state=0)
     >>> clusterer.fit_predict(images).shape, clusterer.prototypes_.shape
-    ((1000,), (10, 8, 8))
+    ((1797,), (10, 8, 8))
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
