@@ -39,7 +39,7 @@ SMALL_BATCH = 50
 """Where batches would be smaller than that, half as many: the information of a few images is
 mostly chance."""
 LEAST_BFLOAT16 = 10_000
-"""Images: fewer are soon learned in float32 too, and the classes found in it are better."""
+"""Images: fewer are soon learned in float32 too."""
 
 
 class BaseAutoencoder(
