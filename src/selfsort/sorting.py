@@ -38,6 +38,9 @@ LEAST_INFORMATION = 0.98
 """Of what the best head keeps: heads with less are stuck, and have no say in who is in doubt."""
 SIZE_WEIGHT = 0.7
 """Of `information_per_nat`: 0 prefers classes of one size, 1 nearly tells nothing of sizes."""
+SIZED_IMAGES = 300
+"""A class: from fewer it can hardly be told how much classes differ in size, and the fewer there
+are, the less it pays to have large and small ones."""
 LEAST_IMAGES = 100
 """A class of fewer needs more data to be told from a few odd images of another class."""
 LEAST_SIZE = 0.5
@@ -274,7 +277,9 @@ class Sorting:
             n_groups = max(n_groups, self.natural)
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
         ratios = [grouping.information_per_nat(joint, n_groups) for joint in joints]
-        price = SIZE_WEIGHT * max(ratios)  # one for all heads, or their values do not compare
+        told = min(1.0, len(self.data) / (SIZED_IMAGES * n_groups))
+        # One price for all heads, or their values do not compare.
+        price = told * SIZE_WEIGHT * max(ratios)
         least = min(LEAST_IMAGES / len(self.data), LEAST_SIZE / n_groups)
         found = [
             grouping.group(

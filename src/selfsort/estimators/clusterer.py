@@ -78,7 +78,8 @@ n_threads, random_state
     Notes
     -----
     Nothing is chosen by labels. With "sort", classes may differ in size about ten times; each is
-    to hold at least 100 images, or half of the mean size where that is less. "direct" favours
+    to hold at least 100 images, or half of the mean size where that is less. With fewer than 300
+    images a class, equal sizes are preferred the more, the fewer there are. "direct" favours
     classes of one size.
 
     References
