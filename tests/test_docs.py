@@ -100,11 +100,14 @@ COMMANDS = typer.main.get_command(app).commands
 def words_of(line: str) -> list[str]:
     """Return the words after `selfsort`; none where a line is another command."""
     program, *rest = shlex.split(line, comments=True) or [""]
+    if program == "torchrun":
+        program, *rest = rest[rest.index("-m") + 1 :]
     return rest if program == "selfsort" else []
 
 
 def in_blocks(page: str) -> list[list[str]]:
-    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
+    joined = [block.replace("\\\n", " ") for block in blocks(page, "bash")]
+    lines = [line for block in joined for line in block.splitlines()]
     return [words for line in lines if (words := words_of(line))]
 
 

@@ -14,7 +14,8 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "selfsort"
 
 # The lowest layer first. A name is a file or a folder of src/selfsort.
 LAYERS = (
-    {"errors", "precision", "verified", "version"},
+    {"errors", "verified", "version"},
+    {"parallel", "precision"},
     {"images"},
     {"networks", "bottlenecks", "objectives", "augment", "grouping", "scores", "datasets"},
     {"training", "checkpoints"},

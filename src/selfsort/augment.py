@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsort import parallel
 from selfsort.errors import InputError
 
 FAR_OUTSIDE = 4.0
@@ -214,15 +215,15 @@ class VectorTransform:
         self.blank = blank
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Return the noise, and what is blanked, of vectors of that shape, ``(2, n, p)``."""
+        """Return the noise, and what is blanked, of vectors of that shape, ``(n, 2, p)``."""
         noise = torch.randn(shape, generator=generator) * self.noise
         blanked = torch.rand(shape, generator=generator) < self.blank
-        return torch.stack([noise, blanked.to(noise)])
+        return torch.stack([noise, blanked.to(noise)], dim=1)
 
     def apply(self, vectors: Tensor, drawn: Tensor) -> Tensor:
         """Return copies of vectors ``(n, p)`` as the numbers drawn say."""
-        noise, blanked = drawn
-        mean = vectors.mean(0).expand_as(vectors)
+        noise, blanked = drawn.unbind(1)
+        mean = parallel.mean_row(vectors).expand_as(vectors)
         return torch.where(blanked > 0, mean, vectors + noise)
 
     def __call__(self, vectors: Tensor, generator: torch.Generator) -> Tensor:

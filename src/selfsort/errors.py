@@ -29,6 +29,10 @@ class NotEnoughMemoryError(SelfsortError, MemoryError):
     """Not even the smallest batch fits into memory."""
 
 
+class ProcessLostError(SelfsortError, RuntimeError):
+    """Another process of the same training is gone."""
+
+
 class ClassCollapseWarning(UserWarning):
     """Classes fell out of use: fewer are predicted than were asked for."""
 

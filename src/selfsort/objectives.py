@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from selfsort import parallel
 from selfsort.errors import InputError, unknown_name
 
 
@@ -40,6 +41,9 @@ class Outputs:
     combine : callable or None
         Where several codes of each image were decoded: from one value each, ``(n, copies)``, to
         one an image. `reconstruction` then has ``n * copies`` rows.
+    n_all : int or None
+        Where several processes share a batch: how many images are in all of it. What is here is
+        one process's share.
     """
 
     images: Tensor
@@ -51,6 +55,12 @@ class Outputs:
     targets: Tensor | None = None
     divergence: Tensor | None = None
     combine: Callable[[Tensor], Tensor] | None = None
+    n_all: int | None = None
+
+    @property
+    def n_images(self) -> int:
+        """How many images are in the batch of all processes."""
+        return len(self.images) if self.n_all is None else self.n_all
 
     def compared(self) -> tuple[Tensor, Tensor]:
         """Return images and reconstructions, a row each decoded code."""
@@ -165,8 +175,8 @@ def classification(outputs: Outputs) -> Tensor:
     """
     assert outputs.class_logits is not None and outputs.targets is not None  # noqa: S101
     values = (outputs.targets * -torch.log_softmax(outputs.class_logits, dim=1)).sum(1)
-    labelled = outputs.targets.sum(1) > 0
-    return values * (len(labelled) / labelled.sum().clamp_min(1))
+    n_labelled = parallel.summed((outputs.targets.sum(1) > 0).sum())
+    return values * (outputs.n_images / n_labelled.clamp_min(1))
 
 
 @register("information")
@@ -194,7 +204,7 @@ def information(outputs: Outputs) -> Tensor:
         heads if heads.ndim == 3 else heads[:, None]
         for heads in (outputs.code, outputs.partner_code)
     )
-    joint = torch.einsum("nha,nhb->hab", code, partner) / len(code)
+    joint = parallel.summed(torch.einsum("nha,nhb->hab", code, partner)) / outputs.n_images
     joint = (joint + joint.mT) / 2
     smallest = torch.finfo(joint.dtype).tiny
     marginal = joint.sum(2).clamp_min(smallest).log()

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selfsort import grouping
+from selfsort import grouping, parallel
 from selfsort.augment import Transform
 from selfsort.networks import Encoded, Heads
 from selfsort.scores import match_classes
@@ -204,7 +204,9 @@ class Sorting:
 
     def neighbours_of(self, rows: Tensor, wanted: int) -> Tensor:
         """Return nearest neighbours by the cosine, the nearest first."""
-        return grouping.nearest_neighbours(rows, self.n_neighbours(wanted)).cpu()
+        own = parallel.share(len(rows))
+        found = grouping.nearest_neighbours(rows, self.n_neighbours(wanted), rows=own)
+        return parallel.gathered(found, len(rows)).cpu()
 
     def pixel_neighbours(self) -> Arrays:
         """Return the neighbours by pixels, ``(n, k)``; of images, by tangent distance."""
@@ -212,9 +214,11 @@ class Sorting:
         if self.data.inputs.ndim == 2:
             return {"neighbours": self.neighbours_of(features, N_PIXEL_NEIGHBOURS)}
         n_candidates = min(N_CANDIDATES, len(self.data) - 1)
-        candidates = grouping.nearest_neighbours(features, n_candidates)
-        ranked = grouping.rank_by_tangents(self.data.inputs, candidates)
-        return {"neighbours": ranked[:, : self.n_neighbours(N_PIXEL_NEIGHBOURS)].cpu()}
+        own = parallel.share(len(features))
+        candidates = grouping.nearest_neighbours(features, n_candidates, rows=own)
+        ranked = grouping.rank_by_tangents(self.data.inputs, candidates, rows=own)
+        kept = ranked[:, : self.n_neighbours(N_PIXEL_NEIGHBOURS)].contiguous()
+        return {"neighbours": parallel.gathered(kept, len(features)).cpu()}
 
     def start_head(self, solution: Tensor) -> None:
         """Start the class head at what `solved_head` gave.
@@ -250,10 +254,12 @@ class Sorting:
             assert encoded.logits is not None  # noqa: S101
             return torch.softmax(encoded.logits, dim=-1), encoded.features.float()
 
-        read_of = look_at(self.model, self.data, read, enabled=self.settings().autocast)
-        codes, features = zip(*read_of, strict=True)
+        data = self.data
+        own = Data(data.inputs[parallel.share(len(data))], data.low, data.high)
+        read_of = look_at(self.model, own, read, enabled=self.settings().autocast)
         # Inference tensors cannot enter a later training step; copies can.
-        return torch.cat(codes).clone(), torch.cat(features).clone()
+        codes, features = (torch.cat(part).clone() for part in zip(*read_of, strict=True))
+        return parallel.gathered(codes, len(data)), parallel.gathered(features, len(data))
 
     def group(self, codes: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
         """Return each image's group of fine clusters, and whether heads agree on it.
@@ -266,7 +272,7 @@ class Sorting:
         """
         heads, neighbours = codes.unbind(1), neighbours.to(codes.device)
         joints = [grouping.joint_distribution(code, neighbours) for code in heads]
-        curves = [grouping.agglomerate(joint).information for joint in joints]
+        curves = parallel.dealt(joints, lambda joint: grouping.agglomerate(joint).information)
         self.information = np.max(curves, axis=0)
         in_use = max(int((joint.sum(1) * len(joint) > IN_USE).sum()) for joint in joints)
         self.natural = grouping.choose_n_groups(self.information, max(2, in_use // 2))
@@ -276,16 +282,23 @@ class Sorting:
         if self.labels is not None:
             n_groups = max(n_groups, self.natural)
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
-        ratios = [grouping.information_per_nat(joint, n_groups) for joint in joints]
         told = min(1.0, len(self.data) / (SIZED_IMAGES * n_groups))
+        ratios = parallel.dealt(
+            joints, lambda joint: [grouping.information_per_nat(joint, n_groups)]
+        )
         # One price for all heads, or their values do not compare.
-        price = told * SIZE_WEIGHT * max(ratios)
+        price = told * SIZE_WEIGHT * max(ratios)[0]
         least = min(LEAST_IMAGES / len(self.data), LEAST_SIZE / n_groups)
-        found = [
-            grouping.group(
+
+        def grouped(joint: np.ndarray) -> list[float]:
+            made = grouping.group(
                 joint, n_groups, entropy_price=price, least_mass=least, random_state=seed
             )
-            for joint in joints
+            return [made.information, made.value, made.n_filled, *made.classes]
+
+        found = [
+            grouping.Grouping(np.array(classes, dtype=np.int64), information, value, int(n_filled))
+            for information, value, n_filled, *classes in parallel.dealt(joints, grouped)
         ]
         order = sorted(range(len(found)), key=lambda i: (-found[i].n_filled, -found[i].value))
         enough = LEAST_INFORMATION * found[order[0]].information

@@ -18,6 +18,7 @@ from selfsort.cli.using import datasets, predict, recipes, report, suggest
 from selfsort.errors import (
     NotEnoughMemoryError,
     NotFiniteError,
+    ProcessLostError,
     SelfsortError,
     one_line,
     ran_out_of_memory,
@@ -73,7 +74,9 @@ def _show(message: Warning | str, category: type[Warning], *rest: Any, **more: A
 def _fail(message: str, code: int) -> None:
     """Print one line to standard error and exit."""
     line = " ".join(str(message).split())
-    print(f"selfsort: {line}", file=sys.stderr)
+    which = os.environ.get("RANK", "0")  # of several processes that torchrun started
+    who = "selfsort" if which == "0" else f"selfsort, process {which}"
+    print(f"{who}: {line}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -86,7 +89,7 @@ def main() -> None:
     except USAGE_ERROR as error:
         path = error.ctx.command_path if error.ctx else "selfsort"
         _fail(f"{usage_message(error)} See '{path} --help'.", 2)
-    except (NotFiniteError, NotEnoughMemoryError) as error:
+    except (NotFiniteError, NotEnoughMemoryError, ProcessLostError) as error:
         _fail(str(error), 1)
     except SelfsortError as error:
         _fail(str(error), 2)

@@ -146,7 +146,11 @@ def _given(context: typer.Context, name: str) -> bool:
 
 
 def _train(train_run: Callable[[Request], Path], request: Request) -> None:
+    from selfsort import parallel
+
     folder = train_run(request)
+    if parallel.follows():
+        return
     print(f"Report: {folder / 'report.html'}")
     if _was_interrupted(folder) and not request.finish:
         sys.exit(130)

@@ -16,7 +16,7 @@ from sklearn.callback import CallbackContext, CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from selfsort import training
+from selfsort import parallel, training
 from selfsort.augment import Transform, make_transform
 from selfsort.bottlenecks import Bottleneck, make_bottleneck
 from selfsort.errors import InputError, NotFiniteError
@@ -226,7 +226,8 @@ class BaseAutoencoder(
         if name not in self._journal.results:
             self._journal.begin(name, self.model_)
             with self._stage(name), self._journal.kept_if_ended(self.model_):
-                self._journal.end(name, function())
+                # Machines of several kinds may round in several ways: what one says counts.
+                self._journal.end(name, parallel.from_first(function())[0])
         return self._journal.results[name]
 
     def _train(
@@ -251,8 +252,8 @@ class BaseAutoencoder(
                 settings,
                 self._generator,
                 stage=name,
-                on_step=bridge.on_step,
-                on_epoch=bridge.on_epoch,
+                on_step=lambda *where: parallel.any_of(bridge.on_step(*where)),
+                on_epoch=lambda row: parallel.any_of(bridge.on_epoch(row)),
             )
             if middle is not None:
                 restore_fit(middle, fit)

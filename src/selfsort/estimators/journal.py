@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from selfsort import parallel
 from selfsort.training import Fit, Model, Row
 from selfsort.training.snapshot import Arrays, Snapshot, keep_fit, keep_model, restore_model
 
@@ -24,6 +25,15 @@ class Keeper(Protocol):
 
     def keep(self, snapshot: Snapshot) -> None:
         """Keep a snapshot, in place of older ones."""
+
+
+def _of_first(found: Snapshot | None) -> Snapshot | None:
+    """Return the first process's snapshot in all processes."""
+    if parallel.n_processes() == 1:
+        return found
+    kept = (None, None) if found is None else (found.arrays, found.facts)
+    arrays, facts = parallel.from_first(*kept)
+    return None if facts is None else Snapshot(arrays, facts)
 
 
 class Journal:
@@ -53,7 +63,7 @@ class Journal:
         self.stage_seconds: dict[str, float] = {}
         self._stage = ""
         self._stage_started = 0.0
-        self._pending = None if keeper is None else keeper.newest(identity)
+        self._pending = _of_first(None if keeper is None else keeper.newest(identity))
         self._started = time.perf_counter()
         if self._pending is not None:
             facts = self._pending.facts

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
 
+from selfsort import parallel
 from selfsort.errors import InputError
 
 
@@ -21,6 +22,8 @@ def resolve_device(device: str) -> torch.device:
     >>> resolve_device("cpu")
     device(type='cpu')
     """
+    if parallel.n_processes() > 1 and device in ("auto", "cuda"):
+        return torch.device(parallel.local_device())
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

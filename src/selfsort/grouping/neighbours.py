@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,11 +29,17 @@ _CHECKED_ROWS = 256  # on which a quick search must show how many true neighbour
 _SMALLEST_RECALL = 0.999
 _COLUMNS = 4096  # a tile of the product that stays in the processor's cache
 
+Blocks = Sequence[torch.Tensor]  # row numbers that are worked on together
 Search = Callable[[torch.Tensor], torch.Tensor]  # from row numbers to their candidates, ascending
 
 
 def nearest_neighbours(
-    X: torch.Tensor, n_neighbours: int, *, block: int = 1024, include_self: bool = False
+    X: torch.Tensor,
+    n_neighbours: int,
+    *,
+    block: int = 1024,
+    include_self: bool = False,
+    rows: slice | None = None,
 ) -> torch.Tensor:
     """Return the rows with the largest cosine similarity to each row, most similar first.
 
@@ -58,10 +64,13 @@ def nearest_neighbours(
         with that of `X`, of which up to three copies in float32 are made.
     include_self : bool, default=False
         Whether each row is its own first neighbour.
+    rows : slice or None, default=None
+        Of which rows the neighbours are asked for; None: of all.
 
     Returns
     -------
     torch.Tensor of int64, shape (n, n_neighbours), on the device of `X`
+        A row for each of `rows`.
 
     Raises
     ------
@@ -88,20 +97,20 @@ def nearest_neighbours(
     _check_rows(X, n_neighbours, block, include_self)
     unit = _unit_rows(X)
     own = torch.inf if include_self else -torch.inf
+    asked = torch.arange(len(unit), device=unit.device)[rows or slice(None)].split(block)
     cells = _cells(unit)
     if cells is not None:
-        return _approximate(cells, unit, n_neighbours, block, own)
+        return _approximate(cells, unit, n_neighbours, asked, own)
     rough = _rough_rows(unit, n_neighbours, own)
     search = functools.partial(_candidates, rough, n_best=n_neighbours + _SPARE, own=own)
-    return _searched(unit, n_neighbours, block, own, search)
+    return _searched(unit, n_neighbours, asked, own, search)
 
 
 def _searched(
-    unit: torch.Tensor, n_neighbours: int, block: int, own: float, search: Search
+    unit: torch.Tensor, n_neighbours: int, asked: Blocks, own: float, search: Search
 ) -> torch.Tensor:
-    """Return the neighbours of every row, block by block."""
-    blocks = torch.arange(len(unit), device=unit.device).split(block)
-    found = [_ranked(unit, rows, search(rows), own)[:, :n_neighbours] for rows in blocks]
+    """Return the neighbours of some rows, block by block."""
+    found = [_ranked(unit, rows, search(rows), own)[:, :n_neighbours] for rows in asked]
     return torch.cat(found)
 
 
@@ -117,9 +126,9 @@ def _cells(unit: torch.Tensor) -> Any:
 
 
 def _approximate(
-    cells: Any, unit: torch.Tensor, n_neighbours: int, block: int, own: float
+    cells: Any, unit: torch.Tensor, n_neighbours: int, asked: Blocks, own: float
 ) -> torch.Tensor:
-    """Return what the cells hold of the neighbours of every row, and warn of what they miss."""
+    """Return what the cells hold of the neighbours of some rows, and warn of what they miss."""
     n_best = min(n_neighbours + _SPARE, len(unit))
     exactly = functools.partial(_candidates, _with_one(unit), n_best=n_best, own=own)
 
@@ -130,10 +139,11 @@ def _approximate(
             candidates[too_few] = exactly(rows[too_few])
         return candidates
 
-    found = _searched(unit, n_neighbours, block, own, nearby)
+    found = _searched(unit, n_neighbours, asked, own, nearby)
     rows = _spread_rows(unit)
+    some = _ranked(unit, rows, nearby(rows), own)[:, :n_neighbours]
     true = _ranked(unit, rows, exactly(rows), own)[:, :n_neighbours]
-    sentence = recall_sentence(len(unit), _recall(unit, rows, found[rows], true), len(rows))
+    sentence = recall_sentence(len(unit), _recall(unit, rows, some, true), len(rows))
     warnings.warn(sentence, ApproximateNeighboursWarning, stacklevel=3)
     return found
 
@@ -247,11 +257,14 @@ def _similarity(unit: torch.Tensor, rows: torch.Tensor, others: torch.Tensor) ->
     return (unit[others] * unit[rows, None]).sum(dim=2)
 
 
-def check_neighbours(values: torch.Tensor, neighbours: torch.Tensor) -> None:
-    """Raise `InputError` unless `neighbours` has a row of row numbers for each of the values."""
-    if neighbours.ndim != 2 or len(neighbours) != len(values):
+def check_neighbours(
+    values: torch.Tensor, neighbours: torch.Tensor, n_rows: int | None = None
+) -> None:
+    """Raise `InputError` unless `neighbours` has rows of row numbers: as many as values, or n."""
+    n_rows = len(values) if n_rows is None else n_rows
+    if neighbours.ndim != 2 or len(neighbours) != n_rows:
         raise InputError(
-            f"neighbours must have one row for each of the {len(values)} images. "
+            f"neighbours must have one row for each of the {n_rows} images. "
             f"Got shape {tuple(neighbours.shape)}."
         )
     if neighbours.numel() and not 0 <= int(neighbours.min()) <= int(neighbours.max()) < len(values):

@@ -61,7 +61,9 @@ def _bases(images: torch.Tensor) -> torch.Tensor:
     return torch.linalg.solve_triangular(torch.linalg.cholesky(gram), directions, upper=False)
 
 
-def rank_by_tangents(images: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+def rank_by_tangents(
+    images: torch.Tensor, candidates: torch.Tensor, rows: slice | None = None
+) -> torch.Tensor:
     """Return each image's candidates ordered by tangent distance, nearest first.
 
     The distance of two images is the squared length of their difference, once without what the
@@ -73,6 +75,8 @@ def rank_by_tangents(images: torch.Tensor, candidates: torch.Tensor) -> torch.Te
         uint8 or float of shape (n, channels, height, width).
     candidates : torch.Tensor of int64, shape (n, k)
         Row numbers, such as the nearest neighbours by a cheaper measure.
+    rows : slice or None, default=None
+        Of which images the candidates are; None: of all.
 
     Returns
     -------
@@ -104,7 +108,8 @@ def rank_by_tangents(images: torch.Tensor, candidates: torch.Tensor) -> torch.Te
         raise InputError(
             f"images must have shape (n, channels, height, width). Got {tuple(images.shape)}."
         )
-    check_neighbours(images, candidates)
+    asked = torch.arange(len(images), device=images.device)[rows or slice(None)]
+    check_neighbours(images, candidates, len(asked))
     small = pooled_images(images)
     flat = small.flatten(1)
     kept = None
@@ -117,10 +122,9 @@ def rank_by_tangents(images: torch.Tensor, candidates: torch.Tensor) -> torch.Te
         return _bases(small[rows.flatten()]).unflatten(0, rows.shape)
 
     ranked = []
-    for rows in torch.split(torch.arange(len(flat), device=flat.device), _BLOCK):
-        others = candidates[rows]
-        difference = flat[others] - flat[rows, None]
-        first = (difference @ bases_of(rows).mT).square().sum(dim=2)
+    for own, others in zip(asked.split(_BLOCK), candidates.split(_BLOCK), strict=True):
+        difference = flat[others] - flat[own, None]
+        first = (difference @ bases_of(own).mT).square().sum(dim=2)
         second = (bases_of(others) @ difference[..., None]).square().sum(dim=(2, 3))
         distance = 2 * difference.square().sum(dim=2) - first - second
         ranked.append(others.gather(1, distance.argsort(dim=1, stable=True)))

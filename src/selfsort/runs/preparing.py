@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from selfsort import recipes
+from selfsort import parallel, recipes
 from selfsort.datasets import Dataset, load_dataset
 from selfsort.errors import InputError
 from selfsort.estimators import ESTIMATORS
@@ -52,7 +52,8 @@ def prepare(request: Request, console: Console, data: Dataset | None = None) -> 
     if request.resume:
         record = read_record(folder)
     else:
-        check_free(folder, force=request.force)
+        if not parallel.follows():  # the first process may have begun to write
+            check_free(folder, force=request.force)
         record = record_of(request, recipe.name)
     if data is None:
         data = load_dataset(request.data, size=request.size, on_error=request.on_error)

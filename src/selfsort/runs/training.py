@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
+import os
 import shlex
 import warnings
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from selfsort import recipes
+from selfsort import parallel, recipes
 from selfsort.checkpoints import to_json, write_text
 from selfsort.datasets import Dataset
 from selfsort.errors import ClassCollapseWarning, SmallerBatchWarning
@@ -75,8 +77,12 @@ def train(request: Request, console: Console | None = None, data: Dataset | None
     OSError
         If the folder cannot be written to the end, named in the error.
     """
-    with leaving_on_sigterm():
+    with leaving_on_sigterm(), parallel.joined(), contextlib.ExitStack() as stack:
+        if parallel.follows():
+            console = Console(file=stack.enter_context(Path(os.devnull).open("w")))
         run = prepare(request, console or Console(stderr=True), data)
+        if parallel.n_processes() > 1:
+            run.console.print(f"{parallel.n_processes()} processes learn together.")
         _make(run)
     return run.folder
 
@@ -105,6 +111,8 @@ def _train(run: Run) -> None:
         _tell_class_count(run, estimator)
         extra = _svm_scores(run, estimator) if run.recipe.extra == "svm" else {}
     _tell_times(run)
+    if parallel.follows():
+        return
     _write(run, estimator, extra)
     if not run.interrupted:
         write_record(run.folder, run.record.model_copy(update={"complete": True}))
@@ -112,7 +120,7 @@ def _train(run: Run) -> None:
 
 
 def _begin(run: Run) -> None:
-    """Start to write: every input was found good."""
+    """Start to write: every input was found good. Only the first of several processes does."""
     run.occupation.begin()
     if not (run.begun or run.request.resume):
         make_empty(run.folder)
@@ -164,8 +172,8 @@ def _fit(run: Run, estimator: Any, stage: str = "") -> None:
         stop,
     )
     bars = [Bars(run.console)] if run.console.is_terminal else []
-    callbacks = [watch, stop, checkpoint, *bars]
-    estimator.set_callbacks(*callbacks)
+    first = [] if parallel.follows() else [watch, checkpoint, *bars]
+    estimator.set_callbacks(stop, *first)
     with warnings.catch_warnings():
         for category in (ClassCollapseWarning, SmallerBatchWarning):
             warnings.simplefilter("always", category)
@@ -227,6 +235,8 @@ def _svm_scores(run: Run, estimator: Any) -> dict[str, Any]:
     index = run.labels.index
     test = run.data.test
     if index is None or test is None or test.labels is None or run.interrupted:
+        return {}
+    if parallel.follows():
         return {}
     chosen, known = np.flatnonzero(index >= 0)[:SMALL_SVM], test.labels >= 0
     train_X, test_X = as_given(run.data.train)[chosen], as_given(test)[known]

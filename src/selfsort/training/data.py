@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from selfsort import parallel
 from selfsort.augment import Transform
 
 
@@ -101,6 +102,13 @@ class Feed:
         if self.binarize:
             batch["uniform"] = torch.rand(shape, generator=generator)
         return batch
+
+    def shared(self, batch: Batch) -> Batch:
+        """Return this process's share of a batch, and the images of all of it as "all"."""
+        if parallel.n_processes() == 1:
+            return batch
+        own = parallel.share(len(batch["index"]))
+        return {"all": batch["index"]} | {name: rows[own] for name, rows in batch.items()}
 
     def view(self, batch: Batch, whose: str = "") -> Tensor:
         """Return (transformed) images of a batch on the device, or those of its partners."""

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from selfsort import parallel
 from selfsort.errors import InputError, NotFiniteError
 from selfsort.objectives import RAMPS, Objective
 from selfsort.training.average import WarmAverage
 from selfsort.training.data import Batch, Feed, batches, moved
 from selfsort.training.memory import Portion
 from selfsort.training.model import Model, evaluation_batch
+from selfsort.training.normalisation import normalise_together
 from selfsort.training.replay import Replay
 from selfsort.training.settings import Settings, autocast, make_optimizer, parts_by_epoch
 
@@ -79,6 +81,8 @@ class Fit:
         self.optimizer = make_optimizer(self.model, self.settings)
         self.portion = Portion(self.settings.batch_size, least=SMALLEST_BATCH)
         self.averaged = None
+        if parallel.n_processes() > 1:
+            normalise_together(self.model)
         if self.settings.average:
             self.averaged = WarmAverage(self.model, self.settings.average)
 
@@ -97,6 +101,7 @@ class Fit:
         """Whether every step is the same kernels, with other numbers, on a GPU."""
         return (
             self.device.type == "cuda"
+            and parallel.n_processes() == 1
             and self.settings.optimizer != "sgd"
             and self.model.bottleneck.steady
             and not RAMPS.keys() & self.objective.weights.keys()
@@ -115,8 +120,12 @@ class Fit:
 
 
 def terms_of(fit: Fit, feed: Feed, batch: Batch, progress: float) -> dict[str, Tensor]:
-    """Return each term's mean over a batch, which is on the device."""
-    objective, index = fit.objective, batch["index"]
+    """Return each term's mean over a batch, which is on the device: this process's part of it.
+
+    A bottleneck that draws, or remembers what passed, gets the logits of all processes.
+    """
+    objective, everyone = fit.objective, batch.get("all", batch["index"])
+    index = batch["index"] if fit.model.bottleneck.steady else everyone
     images = feed.view(batch)
     partners = feed.view(batch, "partner ") if objective.needs("partner_code") else None
     with autocast(images.device, fit.settings.autocast):
@@ -129,8 +138,10 @@ def terms_of(fit: Fit, feed: Feed, batch: Batch, progress: float) -> dict[str, T
             diverge=objective.needs("divergence"),
             progress=progress,
             generator=fit.generator,
+            n_all=len(everyone),
         )
-    return {name: values.mean() for name, values in objective(outputs).items()}
+    values = objective(outputs)
+    return {name: parallel.mean_part(values[name], len(everyone)) for name in values}
 
 
 def learn(fit: Fit, feed: Feed, batch: Batch, progress: float) -> Tensor:
@@ -140,7 +151,8 @@ def learn(fit: Fit, feed: Feed, batch: Batch, progress: float) -> Tensor:
     it can reach the weights.
     """
     means = terms_of(fit, feed, batch, progress)
-    found = torch.stack([mean.detach() for mean in means.values()]).to(fit.counts_on).double()
+    parts = torch.stack([mean.detach() for mean in means.values()])
+    found = parallel.summed(parts.to(fit.counts_on).double())
     if fit.counts_on.type == "cpu":
         fit.check(found, fit.epoch.step + 1)
     loss = sum(fit.objective.weight(name, progress) * mean for name, mean in means.items())
@@ -152,6 +164,7 @@ def learn(fit: Fit, feed: Feed, batch: Batch, progress: float) -> Tensor:
         )
     fit.optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    parallel.add_gradients(fit.model.parameters())
     fit.optimizer.step()
     return found
 
@@ -168,7 +181,8 @@ def train_step(fit: Fit, feed: Feed, index: Tensor, progress: float) -> Tensor:
     if fit.replays_steps and len(index) == fit.portion.size:
         means = replay(fit, feed, batch)
     else:
-        means = learn(fit, feed, moved(batch, feed.data.inputs.device), progress)
+        own = moved(feed.shared(batch), feed.data.inputs.device)
+        means = learn(fit, feed, own, progress)
     if fit.averaged is not None:
         fit.averaged.update_parameters(fit.model)
     return means
@@ -275,6 +289,7 @@ def calibrate(fit: Fit, feed: Feed) -> None:
     if fit.portion.halved:
         size = min(size, fit.portion.size)
     chosen = list(batches(feed.order(fit.generator)[:n_images], size))
-    images = (network.normalised(data.batch(index.to(data.inputs.device))) for index in chosen)
+    chosen = [index[parallel.share(len(index))].to(data.inputs.device) for index in chosen]
+    images = (network.normalised(data.batch(index)) for index in chosen)
     with autocast(data.inputs.device, fit.settings.autocast):
         update_bn(images, nn.Sequential(network.encoder, network.neck))

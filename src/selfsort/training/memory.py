@@ -8,6 +8,7 @@ from typing import Protocol, Self, TypeVar
 
 import torch
 
+from selfsort import parallel
 from selfsort.errors import NotEnoughMemoryError, SmallerBatchWarning, ran_out_of_memory
 
 
@@ -87,7 +88,8 @@ class Portion:
         try:
             return [function(part)]
         except (MemoryError, RuntimeError) as error:
-            if not ran_out_of_memory(error):
+            # Halving is not for one of several processes: the others would go on with the whole.
+            if not ran_out_of_memory(error) or parallel.n_processes() > 1:
                 raise
         return []  # only here is what the attempt had allocated free: its error held all of it
 

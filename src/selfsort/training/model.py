@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from selfsort import parallel
 from selfsort.bottlenecks import Bottleneck, Variational
 from selfsort.networks import Encoded, Network
 from selfsort.objectives import Outputs
@@ -41,6 +42,7 @@ class Model(nn.Module):
         diverge: bool = False,
         progress: float = 1.0,
         generator: torch.Generator | None = None,
+        n_all: int | None = None,
     ) -> Outputs:
         """Encode images (and their partners in the same pass), and decode the images' codes.
 
@@ -59,14 +61,24 @@ class Model(nn.Module):
             Share of the training that is done, for the bottleneck's schedule.
         generator : torch.Generator or None
             For bottlenecks that draw.
+        n_all : int or None
+            Where several processes share a batch: how many images are in all of it. A bottleneck
+            that is not steady then needs `logits` and `targets` of all of them, and the outputs
+            are of this process's images.
         """
         n = len(images)
         encoded = self.network.encode(images if partners is None else torch.cat([images, partners]))
-        outputs = Outputs(images, targets=targets)
-        logits = encoded.logits if logits is None else logits
+        outputs = Outputs(images, targets=targets, n_all=n_all)
+        alone = self.bottleneck.steady or parallel.n_processes() == 1
+        if logits is None and encoded.logits is not None:
+            logits = encoded.logits
+            if not alone:
+                halves = [parallel.whole(half, outputs.n_images) for half in logits.split(n)]
+                logits = torch.cat(halves)
         if logits is not None:
             with torch.autocast(images.device.type, enabled=False):  # nats need float32
-                self._pass(outputs, logits, diverge, progress, generator)
+                passed = n if alone else outputs.n_images
+                self._pass(outputs, logits, passed, diverge, progress, generator)
         if reconstruct:
             style = None if encoded.style is None else encoded.style[:n]
             outputs.reconstruction = self.network.decode(latent_of(outputs.code, style))
@@ -76,12 +88,13 @@ class Model(nn.Module):
         self,
         outputs: Outputs,
         logits: Tensor,
+        n: int,
         diverge: bool,
         progress: float,
         generator: torch.Generator | None,
     ) -> None:
-        """Add the codes, and what the bottleneck knows beside them."""
-        bottleneck, n = self.bottleneck, len(outputs.images)
+        """Add the codes of n images, and what the bottleneck knows beside them."""
+        bottleneck = self.bottleneck
         copies = bottleneck.copies if bottleneck.training else 1
         outputs.logits = logits[:n]
         if outputs.targets is not None and len(logits) == n:
@@ -93,11 +106,14 @@ class Model(nn.Module):
         if bottleneck.reader is None:
             # What the head says by itself, not what it was told.
             outputs.class_logits = bottleneck.class_logits(outputs.logits, code)
-        if copies > 1:
-            outputs.combine = lambda values: bottleneck.combine(logits, code, values)
         if diverge:
             assert isinstance(bottleneck, Variational)  # noqa: S101 - the estimator sees to it
             outputs.divergence = bottleneck.divergence(logits, code, generator)
+        if n != len(outputs.images):
+            logits = _own_rows(outputs, logits)
+        if copies > 1:
+            own = outputs.code
+            outputs.combine = lambda values: bottleneck.combine(logits, own, values)
 
     def train_only(self, parts: Collection[str]) -> None:
         """Let only some of `PARTS` train; what the bottleneck learns goes with the head.
@@ -107,6 +123,22 @@ class Model(nn.Module):
         self.network.train_only(parts)
         self.bottleneck.train().requires_grad_("head" in parts)
         self.bottleneck.frozen = "head" not in parts
+
+
+def _own_rows(outputs: Outputs, logits: Tensor) -> Tensor:
+    """Leave only this process's rows in what a bottleneck made of all; return its logits."""
+    n = outputs.n_images
+    own = parallel.share(n)
+
+    def of(rows: Tensor) -> Tensor:
+        copies = len(rows) // n  # those of an image one after another
+        return rows[own.start * copies : own.stop * copies]
+
+    for name in ("code", "logits", "class_logits", "partner_code", "targets", "divergence"):
+        rows = getattr(outputs, name)
+        if rows is not None:
+            setattr(outputs, name, of(rows))
+    return of(logits)
 
 
 def latent_of(code: Tensor | None, style: Tensor | None) -> Tensor:
