@@ -12,7 +12,7 @@ import safetensors
 import safetensors.numpy
 
 from selfsort.checkpoints import CONFIG, WEIGHTS, write_atomically
-from selfsort.estimators.outputs import features_part, probability_part
+from selfsort.estimators.outputs import error_part, features_part, probability_part
 from selfsort.images import ImageSet
 from selfsort.runs.data import as_given
 
@@ -43,14 +43,15 @@ def facts_of(folder: Path, estimator: Any, images: ImageSet) -> Facts:
     kept = _read(path, identity)
     if kept is not None:
         return kept
-    X = as_given(images)
-    data = estimator._prepared(X)
-    probabilities, features = estimator._collected(data, probability_part, features_part)
-    facts = Facts(
-        probabilities.astype(np.float32),
-        estimator.outlier_score(X).astype(np.float32),
-        features.astype(np.float32),
+    probabilities, features, errors = estimator._collected(  # all in one pass
+        estimator._prepared(as_given(images)),
+        probability_part,
+        features_part,
+        error_part,
+        reconstruct=True,
     )
+    outlier = estimator.outlier_scale_.score(features, errors)
+    facts = Facts(*(part.astype(np.float32) for part in (probabilities, outlier, features)))
     arrays = {name: np.ascontiguousarray(value) for name, value in vars(facts).items()}
     content = safetensors.numpy.save(arrays, metadata={"of": identity})
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
