@@ -59,6 +59,7 @@ def test_the_pages_with_code_are_found() -> None:
         "few-labels.md",
         "page.md",
         "photos.md",
+        "scale.md",
         "zh/readme.md",
     ]
 
