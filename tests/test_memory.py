@@ -163,7 +163,7 @@ def little_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (used + LITTLE, used + LITTLE))
 
 
-LITTLE = 150 * 2**20
+LITTLE = 80 * 2**20
 
 
 def test_a_run_with_little_memory(tmp_path: Path) -> None:

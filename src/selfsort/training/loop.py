@@ -285,7 +285,7 @@ def calibrate(fit: Fit, feed: Feed) -> None:
     """
     network, data = fit.model.network, feed.data
     n_images = min(CALIBRATION_IMAGES, len(feed))
-    size = min(CALIBRATION_BATCH, evaluation_batch(data.inputs.shape[1:]))
+    size = evaluation_batch(data.inputs.shape[1:], CALIBRATION_BATCH)
     if fit.portion.halved:
         size = min(size, fit.portion.size)
     chosen = list(batches(feed.order(fit.generator)[:n_images], size))
