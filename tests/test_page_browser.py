@@ -246,6 +246,38 @@ def test_the_keyboard_and_the_lasso_select(browser: Browser, run: Path) -> None:
         expect(page.locator("#total")).to_have_text("1 images")
 
 
+def test_images_that_were_not_looked_at_yet_are_selected_too(browser: Browser, run: Path) -> None:
+    with served(run) as url, contextlib.ExitStack() as stack:
+        context = browser.new_context(locale="en")
+        stack.callback(context.close)
+        page = context.new_page()
+
+        def ten_at_once(route: Any) -> None:
+            text = route.fetch().text()
+            assert "const PAGE = 200;" in text
+            assert "const MOST_SELECTED = 5000;" in text
+            smaller = text.replace("PAGE = 200", "PAGE = 10").replace("= 5000", "= 150")
+            route.fulfill(body=smaller, content_type="text/javascript")
+
+        page.route("**/static/grid.js", ten_at_once)
+        page.set_viewport_size({"width": 500, "height": 400})
+        page.goto(url)
+        page.wait_for_selector("body[data-ready]")
+        page.click("#nav-images")
+        cells = page.locator("#grid .cell")
+        expect(cells.first).to_be_visible()
+        cells.nth(2).click()
+        page.evaluate("document.querySelector('#grid').scrollTop = 900")
+        last = page.locator("#grid .cell[data-place='101']")
+        expect(last).to_be_visible()
+        last.click(modifiers=["Shift"])
+        expect(page.locator("#selected")).to_have_text("100 selected")
+        page.locator("#grid").focus()
+        page.keyboard.press("Control+a")
+        expect(page.locator("#selected")).to_have_text("150 selected")
+        expect(page.locator("#status")).to_have_text("At most 150 images can be selected at once.")
+
+
 def test_classes_are_merged_and_split(browser: Browser, run: Path) -> None:
     with served(run) as url, opened(browser, url) as page:
         expect(page.locator("#merge")).to_be_disabled()

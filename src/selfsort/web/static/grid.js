@@ -1,13 +1,15 @@
 /** The images in a grid that has only the visible rows in the page, and their selection. */
 
-import { correct, get, nameOf, onState } from "./api.js";
+import { correct, get, nameOf, onState, say } from "./api.js";
 import { byId, classOfKey, debounced, fillClasses, make } from "./parts.js";
 import { count, percent, text } from "./texts.js";
 
 const CELL = 64;
 const PAGE = 200;
+const MOST_SELECTED = 5000; // as many as one correction may be of
 let total = 0;
 let pages = new Map();
+let coming = new Map(); // page: when it is there
 let asked = 0; // counts the lists asked for: an answer to an older one is dropped
 const selection = new Map(); // id: position
 let focus = 0;
@@ -72,19 +74,23 @@ export async function reload() {
 /** Ask for the list again, where it is: a correction may have changed it. */
 async function refill() {
   pages = new Map();
+  coming = new Map();
   asked += 1;
   await load(Math.floor(firstRow() * columns() / PAGE));
   draw();
 }
 
-async function load(page) {
-  if (pages.has(page)) return;
+function load(page) {
+  if (!coming.has(page)) coming.set(page, fetchPage(page));
+  return coming.get(page);
+}
+
+async function fetchPage(page) {
   const list = asked;
-  pages.set(page, []);
   const found = await get(`/api/images?${query(page * PAGE)}`);
   if (list !== asked) return;
   if (found === null) {
-    pages.delete(page);
+    coming.delete(page);
     return;
   }
   pages.set(page, found.images);
@@ -161,11 +167,23 @@ function toggle(place) {
   else selection.set(image.id, place);
 }
 
-function select(from, to) {
-  for (let place = Math.min(from, to); place <= Math.max(from, to); place += 1) {
+/** Select what lies between two places, also where it was not looked at yet. */
+async function select(from, to) {
+  if (Math.abs(to - from) >= MOST_SELECTED) {
+    to = from + Math.sign(to - from) * (MOST_SELECTED - 1);
+    say(text("most-selected", { n: count(MOST_SELECTED) }));
+  }
+  const [first, last] = [Math.min(from, to), Math.max(from, to)];
+  const list = asked;
+  for (let page = Math.floor(first / PAGE); page <= Math.floor(last / PAGE); page += 1) {
+    if (!pages.has(page)) await load(page); // one after the other: the server has more to do
+  }
+  if (list !== asked) return;
+  for (let place = first; place <= last; place += 1) {
     const image = imageAt(place);
     if (image) selection.set(image.id, place);
   }
+  draw();
 }
 
 function clear() {
@@ -257,10 +275,7 @@ function onKey(event) {
     draw();
   } else if (event.key === "a" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
-    for (const [page, images] of pages) {
-      images.forEach((image, i) => selection.set(image.id, page * PAGE + i));
-    }
-    draw();
+    select(0, total - 1);
   } else if (event.key === "Escape") {
     clear();
   }
