@@ -332,6 +332,20 @@ def test_suggested_images_are_those_of_the_estimator(studio: Studio) -> None:
     assert not {image["id"] for image in more} & {image["id"] for image in found}
 
 
+def test_of_very_many_images_some_are_suggested(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfsort.web.studio.MOST_LOOKED_AT", 45)
+    X = studio.images.images.transpose(0, 2, 3, 1)[..., 0]
+    rows = np.linspace(0, len(X) - 1, 45).astype(int)
+    expected = rows[studio.estimator("").suggest(X[rows], 5)]
+    found = studio.suggestions(5)["images"]
+    assert [studio.album.position_of(image["id"]) for image in found] == expected.tolist()
+    everything = studio.suggestions(1000)["images"]
+    positions = sorted(studio.album.position_of(image["id"]) for image in everything)
+    assert positions == rows.tolist()
+
+
 @pytest.mark.parametrize(
     ("key", "asked", "message"),
     [
