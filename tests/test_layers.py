@@ -21,6 +21,7 @@ LAYERS = (
     {"sorting", "recipes"},
     {"estimators"},
     {"pictures", "report"},
+    {"exporting"},
     {"runs"},
     {"doctor", "web"},
     {"cli"},
