@@ -10,9 +10,11 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from selfsort.errors import InputError
 from selfsort.exporting.graph import INPUT, Graph
@@ -88,18 +90,43 @@ def write_onnx(graph: Graph, path: Path, facts: Mapping[str, object]) -> Runner:
 def _program(graph: Graph) -> torch.export.ExportedProgram:
     # A new one each time: turning it into ONNX leaves marks in it.
     shapes = (graph.inputs.dynamic_shapes(),)
-    return torch.export.export(graph, (graph.inputs.example(),), dynamic_shapes=shapes)
+    with PlainDistances():
+        return torch.export.export(graph, (graph.inputs.example(),), dynamic_shapes=shapes)
+
+
+class PlainDistances(TorchFunctionMode):
+    """While it lasts, `torch.cdist` is a sum of squares, for any number of rows.
+
+    PyTorch chooses one of two ways by that number, which a graph for any batch cannot.
+
+    Examples
+    --------
+    >>> with PlainDistances():
+    ...     torch.cdist(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
+    tensor([[5.]])
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Call a function of PyTorch."""
+        if function is torch.cdist:
+            left, right = args
+            return (left[..., :, None, :] - right[..., None, :, :]).square().sum(-1).sqrt()
+        return function(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what PyTorch says of itself while exporting from people who cannot change it."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

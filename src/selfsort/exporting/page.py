@@ -21,6 +21,8 @@ RUNTIME = {
     "wasm": "ort-wasm-simd-threaded.wasm",
 }
 """Files of onnxruntime-web, by the names that the page has for them."""
+SHOWN = ("selfsort", "classes", "shape", "layout")
+"""Of the facts: whoever gets a page need not know where somebody's folders are."""
 SIZE = 5 / 7
 """Of a drawing in its image, where nobody knows better: as in MNIST."""
 
@@ -61,7 +63,7 @@ def page_of(estimator: Any, facts: Mapping[str, object], model: bytes, runtime: 
     parts = {name: (runtime / "dist" / file).read_bytes() for name, file in RUNTIME.items()}
     template = environment().get_template("classify.html")
     return template.render(
-        facts={**facts, **_drawing(estimator)},
+        facts={name: facts[name] for name in SHOWN} | _drawing(estimator),
         parts={name: _packed(content) for name, content in {**parts, "model": model}.items()},
     )
 
