@@ -109,7 +109,8 @@ def measured(model: Path) -> Found:
     import onnxruntime
 
     data = load_dataset("mnist")
-    assert data.test is not None and data.train.labels is not None
+    assert data.test is not None
+    assert data.train.labels is not None
     X, y = data.train.images[:N_LEARNED, 0], data.train.labels[:N_LEARNED]
     test = data.test.images[:, 0]
     record: Found = circumstances()
