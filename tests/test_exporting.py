@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def test_the_file_is_one_and_says_what_it_is(
 
 @pytest.mark.parametrize("n", [1, 2, 7, 1197])
 def test_every_image_gets_its_class_and_probabilities(
-    exported: Path, classifier: AutoencoderClassifier, n: int
+    exported: Path, classifier: AutoencoderClassifier, large_digits: np.ndarray, n: int
 ) -> None:
     X = large_digits[600 : 600 + n]
     found = onnxruntime.InferenceSession(exported).run(None, {"input": X})
@@ -87,7 +88,7 @@ def test_every_image_gets_its_class_and_probabilities(
 
 
 def test_without_the_second_look_it_would_differ(
-    classifier: AutoencoderClassifier, monkeypatch: pytest.MonkeyPatch
+    classifier: AutoencoderClassifier, large_digits: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = graph_of(classifier)
     monkeypatch.setattr(graph, "shift", 0)
@@ -114,7 +115,11 @@ def test_images_none_of_which_is_in_doubt_are_looked_at_once(
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (40, 33), (7, 90), (300, 20), (1, 1)])
 def test_images_of_any_size_are_read_as_predict_reads_them(
-    exported: Path, classifier: AutoencoderClassifier, height: int, width: int
+    exported: Path,
+    classifier: AutoencoderClassifier,
+    large_digits: np.ndarray,
+    height: int,
+    width: int,
 ) -> None:
     shapes = [Image.fromarray(one).resize((width, height)) for one in large_digits[600:630]]
     fitted = np.stack([fit(one, 16, 16)[0] for one in shapes])
@@ -122,6 +127,33 @@ def test_images_of_any_size_are_read_as_predict_reads_them(
         ["probability"], {"input": np.stack([np.asarray(one) for one in shapes])}
     )[0]
     assert np.abs(found - classifier.predict_proba(fitted)).max() < 1e-5
+
+
+def test_the_command_says_what_it_wrote(
+    taught_run: Path,
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(writing, "_written", as_before(exported))  # tracing it again takes long
+    to = tmp_path / "again.onnx"
+    assert command(monkeypatch, "export", taught_run, "--to", to) == 0
+    said = capsys.readouterr().out
+    size = to.stat().st_size / 1e6
+    assert re.fullmatch(rf"{to}: {size:.1f} MB, differs from the run by at most \de-0[678]\n", said)
+    assert to.read_bytes() == exported.read_bytes()
+
+
+def as_before(exported: Path) -> Any:
+    """Return what stands for the writing of a graph that is there already."""
+
+    def written(estimator: Any, path: Path, write: Any) -> Any:
+        path.write_bytes(exported.read_bytes())
+        session = onnxruntime.InferenceSession(path)
+        return lambda batch: session.run(None, {"input": batch})
+
+    return written
 
 
 # ---- resizing ---------------------------------------------------------------------------------
@@ -155,6 +187,7 @@ def test_the_order_of_the_passes_matters() -> None:
 # ---- every estimator, layout and bottleneck ----------------------------------------------------
 
 SMALL: Any = {"epochs": 1, "random_state": 0, "batch_size": 100}
+WIDE = (DIGITS.images[:200] * 15).astype(np.uint8).repeat(2, axis=1).repeat(3, axis=2)
 COLOUR = np.stack([DIGITS.images, DIGITS.images[:, ::-1], DIGITS.images * 0.5], axis=-1)[:200]
 
 
@@ -175,7 +208,7 @@ COLOUR = np.stack([DIGITS.images, DIGITS.images[:, ::-1], DIGITS.images * 0.5], 
         ),
         (AutoencoderClusterer(3, method="direct", style_dim=0, **SMALL), DIGITS.data[:200]),
         (Autoencoder(3, **SMALL), (DIGITS.images[:200] * 15).astype(np.uint8)),
-        (Autoencoder(network="plain", **SMALL), large_digits[:200]),
+        (Autoencoder(network="plain", **SMALL), WIDE),
     ],
     ids=["colours", "colour-bytes", "binarized", "flat", "vectors", "features", "maps"],
 )
@@ -287,6 +320,7 @@ def test_what_is_wrong_is_said_in_one_line(
 
 def test_a_page_needs_onnxruntime_web(
     taught_run: Path,
+    large_digits: np.ndarray,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
