@@ -40,6 +40,12 @@ def classifier(taught_run: Path) -> AutoencoderClassifier:
     return AutoencoderClassifier.load(taught_run)
 
 
+def session_of(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # more would wait for one another beside other tests
+    return onnxruntime.InferenceSession(path, options)
+
+
 def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
     monkeypatch.setattr("sys.argv", ["selfsort", *map(str, words)])
     with pytest.raises(SystemExit) as end:
@@ -63,7 +69,7 @@ def test_the_file_is_one_and_says_what_it_is(
     assert (facts["selfsort"], facts["estimator"]) == (__version__, "AutoencoderClassifier")
     assert (json.loads(facts["shape"]), json.loads(facts["range"])) == ([1, 16, 16], [0, 255])
     assert facts["command"] == json.loads((taught_run / "run.json").read_text())["command"]
-    session = onnxruntime.InferenceSession(exported)
+    session = session_of(exported)
     sides = {one.name: (one.shape, one.type) for one in session.get_inputs()}
     assert sides == {"input": (["batch", "height", "width"], "tensor(uint8)")}
     assert {one.name: (one.shape, one.type) for one in session.get_outputs()} == {
@@ -78,7 +84,7 @@ def test_every_image_gets_its_class_and_probabilities(
     exported: Path, classifier: AutoencoderClassifier, large_digits: np.ndarray, n: int
 ) -> None:
     X = large_digits[600 : 600 + n]
-    found = onnxruntime.InferenceSession(exported).run(None, {"input": X})
+    found = session_of(exported).run(None, {"input": X})
     wanted = classifier.predict_proba(X)
     if n > 1000:
         assert 20 < (wanted.max(1) < 0.9).sum() < n - 20  # some are looked at again, some are not
@@ -108,7 +114,7 @@ def test_images_none_of_which_is_in_doubt_are_looked_at_once(
     sure = first.max(1) > 0.91
     assert sure.sum() > 5
     X = large_digits[600:][sure]
-    found = onnxruntime.InferenceSession(exported).run(["probability"], {"input": X})[0]
+    found = session_of(exported).run(["probability"], {"input": X})[0]
     assert np.abs(found - first[sure]).max() < 1e-5
     assert np.abs(found - classifier.predict_proba(X)).max() < 1e-5
 
@@ -123,7 +129,7 @@ def test_images_of_any_size_are_read_as_predict_reads_them(
 ) -> None:
     shapes = [Image.fromarray(one).resize((width, height)) for one in large_digits[600:630]]
     fitted = np.stack([fit(one, 16, 16)[0] for one in shapes])
-    found = onnxruntime.InferenceSession(exported).run(
+    found = session_of(exported).run(
         ["probability"], {"input": np.stack([np.asarray(one) for one in shapes])}
     )[0]
     assert np.abs(found - classifier.predict_proba(fitted)).max() < 1e-5
@@ -150,7 +156,7 @@ def as_before(exported: Path) -> Any:
 
     def written(estimator: Any, path: Path, write: Any) -> Any:
         path.write_bytes(exported.read_bytes())
-        session = onnxruntime.InferenceSession(path)
+        session = session_of(path)
         return lambda batch: session.run(None, {"input": batch})
 
     return written
