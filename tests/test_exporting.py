@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from selfsort import (
 )
 from selfsort.bottlenecks import BOTTLENECKS, Bottleneck, make_bottleneck
 from selfsort.cli.app import main
-from selfsort.exporting import export, writing
+from selfsort.exporting import export, page, writing
 from selfsort.exporting.checking import expected
 from selfsort.exporting.fitting import Fit
 from selfsort.exporting.formats import PlainDistances
@@ -346,6 +347,19 @@ def test_a_page_needs_onnxruntime_web(
         "selfsort: A page needs classes of grey or colour images of whole numbers from 0 to 255, "
         "which this model does not have: export it as .onnx.\n"
     )
+
+
+def test_a_drawing_becomes_like_the_classes_pictures() -> None:
+    pictures = np.full((2, 28, 28), 250.0)
+    pictures[:, 2:22, 6:16] = 10.0
+    drawing = page._drawing(SimpleNamespace(prototypes_=pictures))
+    assert (drawing["background"], drawing["foreground"]) == (250, 0)
+    assert (drawing["middle"], drawing["size"]) == ((12.0, 11.0), 20.0)
+    clouds = np.full((2, 28, 28, 3), 90.0)
+    clouds[:, 5, 5] = 200.0
+    drawing = page._drawing(SimpleNamespace(prototypes_=clouds))
+    assert (drawing["background"], drawing["foreground"]) == (0, 255)
+    assert (drawing["middle"], drawing["size"]) == ((14.0, 14.0), 20.0)
 
 
 def test_the_extra_is_named_where_it_is_missing(

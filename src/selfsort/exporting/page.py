@@ -23,8 +23,9 @@ RUNTIME = {
 """Files of onnxruntime-web, by the names that the page has for them."""
 SHOWN = ("selfsort", "classes", "shape", "layout")
 """Of the facts: whoever gets a page need not know where somebody's folders are."""
-SIZE = 5 / 7
-"""Of a drawing in its image, where nobody knows better: as in MNIST."""
+SIZE, LEAST_SIZE = 5 / 7, 1 / 4
+"""Of a drawing in its image, where nobody knows better: as in MNIST; and of what counts as known.
+"""
 
 
 def check_page(estimator: Any, runtime: str | Path | None) -> None:
@@ -79,7 +80,8 @@ def _drawing(estimator: Any) -> dict[str, object]:
     images = drawn[:, None] if drawn.ndim == 3 else drawn.transpose(0, 3, 1, 2)
     height, width = images.shape[2:]
     place = place_in(images)
-    if place is None:
+    # A decoder that has learned little draws clouds: no size can be read from them.
+    if place is None or place.size < LEAST_SIZE * min(height, width):
         place = Place(0.0, (height / 2, width / 2), SIZE * min(height, width))
     return {
         "background": round(place.background),
