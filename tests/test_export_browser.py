@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import http.server
+import io
 import os
 import re
 import shutil
@@ -119,12 +121,9 @@ def draw(page: Page, *points: tuple[int, int]) -> None:
 def shown(page: Page) -> tuple[str, np.ndarray, float]:
     """Return the class that is shown, the pixels that were given, and the first bar's percent."""
     expect(page.locator("#result")).to_be_visible()
-    width, height, values = page.evaluate(
-        "(() => { const c = document.getElementById('input');"
-        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height);"
-        "return [c.width, c.height, Array.from(d.data)]; })()"
-    )
-    pixels = np.array(values, np.uint8).reshape(height, width, 4)
+    url = page.evaluate("document.getElementById('input').toDataURL()")
+    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
+        pixels = np.asarray(image.convert("RGB"))
     share = page.locator(".bar span:last-child").first.inner_text()
     return page.locator("#class").inner_text(), pixels, float(share.removesuffix(" %"))
 
