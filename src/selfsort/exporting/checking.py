@@ -15,6 +15,9 @@ from selfsort.images.pixels import fit
 
 TOLERANCE = {"probability": 1e-5, "features": 1e-4, "reconstruction": 1e-4}
 """Features in units of the largest, pixels in units of their range."""
+BY_DISTANCE = 1e-4
+"""That of probabilities where classes are read from codes: by distances between them, which PyTorch
+works out in another way from 26 images on, so that the estimator's own answers differ as much."""
 N_NOISY = 8
 
 
@@ -29,25 +32,23 @@ def largest_difference(estimator: Any, run: Runner) -> float:
     InputError
         If they differ by more than rounding.
     """
-    largest = 0.0
+    largest, tolerance = 0.0, TOLERANCE
+    if not estimator.model_.bottleneck.names_classes:
+        tolerance = TOLERANCE | {"probability": BY_DISTANCE}
     for given, fitted in _batches(estimator):
         wanted = expected(estimator, fitted)
         for (name, right), found in zip(wanted.items(), run(given), strict=True):
             if name == "label":
                 # Where two classes are as probable as each other, either is right.
                 mine = np.take_along_axis(wanted["probability"], found[:, None], axis=1)[:, 0]
-                _check(name, float((right_largest(wanted) - mine).max()), 2e-5)
+                nearly = float((wanted["probability"].max(1) - mine).max())
+                _check(name, nearly, 2 * tolerance["probability"])
                 continue
             difference = float(np.abs(found - right).max()) / _unit(estimator, name, right)
-            _check(name, difference, TOLERANCE[name])
+            _check(name, difference, tolerance[name])
             if name != "reconstruction":
                 largest = max(largest, difference)
     return largest
-
-
-def right_largest(wanted: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the probability of each image's class."""
-    return wanted["probability"].max(1)
 
 
 def expected(estimator: Any, X: np.ndarray) -> dict[str, np.ndarray]:
