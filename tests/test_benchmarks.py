@@ -19,6 +19,7 @@ accuracy_pages = importlib.import_module("accuracy_pages")
 accuracy_rows = importlib.import_module("accuracy_rows")
 bottlenecks = importlib.import_module("bottlenecks")
 common = importlib.import_module("common")
+export = importlib.import_module("export")
 gradients = importlib.import_module("gradients")
 peers = importlib.import_module("peers")
 likelihood = importlib.import_module("likelihood")
@@ -455,3 +456,56 @@ def test_the_page_of_the_peers_gives_the_ratio_of_each_round(tmp_path: Path) -> 
     peers.draw(records, tmp_path / "peers.png")
     with Image.open(tmp_path / "peers.png") as image:
         assert min(image.size) > 400
+
+
+# Exported models
+
+
+def test_the_page_of_exports_gives_differences_and_the_ratio_of_each_round() -> None:
+    head = {key: line()[key] for key in ("date", "machine", "versions", "threads")}
+    compared = {"images": 10_000, "in_doubt": 123, "other_class": 2, "probability": 4e-7}
+    record = head | {
+        "load_before": 0.5,
+        "export_seconds": 9.0,
+        "megabytes": 5.8,
+        "onnxruntime": "1.32.0",
+        "accuracy": 0.9788,
+        "same_size": compared | {"reconstruction": 1e-4},
+        "resized": {"images": 1000, "other_class": 0, "probability": 0.5},
+        "speeds": {"64": {"estimator": [100.0, 200.0, 100.0], "onnxruntime": [50.0, 300.0, 400.0]}},
+    }
+    text = export.page(record)
+    assert "123 of the 10,000 test images are in doubt" in text
+    assert cells(text, "the test images, 28×28")[1:] == ["10,000", "2", "4.0e-07"]
+    assert "| 1,000 | 0 | 5.0e-01 |" in text
+    assert cells(text, "64") == ["64", "100", "300", "1.50 (0.50 to 4.00)"]
+    assert "2026-11-24; a machine; selfsort 1, onnxruntime 1.32.0." in text
+
+
+def test_what_an_exported_model_says_is_compared_image_by_image() -> None:
+    X = np.zeros((2500, 4, 4), np.uint8)
+    sure = np.tile([[0.05, 0.95]], (2500, 1))
+    sure[7] = [0.4, 0.6]
+    classifier = SimpleNamespace(
+        classes_=np.array(["a", "b"]),
+        predict=lambda X: np.full(len(X), "b"),
+        predict_proba=lambda X: sure,
+        reconstruct=lambda X: np.zeros((len(X), 4, 4)),
+    )
+    seen: list[int] = []
+
+    def run(batch: np.ndarray) -> Any:
+        start, n = sum(seen), len(batch)
+        seen.append(n)
+        label = np.ones(n, int)
+        label[-1] = 0
+        return sure[start : start + n] - 0.25, label, np.full((n, 4, 4), 3.0)
+
+    assert export.differences(classifier, run, X) == {
+        "images": 2500,
+        "in_doubt": 1,
+        "other_class": 3,
+        "probability": 0.25,
+        "reconstruction": 3.0,
+    }
+    assert seen == [1000, 1000, 500]

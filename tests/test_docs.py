@@ -47,6 +47,7 @@ def test_the_pages_with_code_are_found() -> None:
         "bottlenecks.md",
         "compare-bottlenecks.md",
         "doctor.md",
+        "export.md",
         "few-labels.md",
         "index.md",
         "photos.md",
@@ -56,6 +57,7 @@ def test_the_pages_with_code_are_found() -> None:
     assert WITH_COMMANDS == [
         "compare-bottlenecks.md",
         "doctor.md",
+        "export.md",
         "few-labels.md",
         "page.md",
         "photos.md",
@@ -69,7 +71,9 @@ def test_no_block_is_left_out_for_how_it_is_written(page: str) -> None:
     fences = FENCE.findall(text_of(page))
     opened = fences[::2]
     assert all(not language for _, language in fences[1::2])
-    assert {language for _, language in opened} <= {"python", "bash", "{eval-rst}", "{toctree}"}
+    # What is in JavaScript is run by tests/test_export_browser.py.
+    known = {"python", "bash", "javascript", "{eval-rst}", "{toctree}"}
+    assert {language for _, language in opened} <= known
     found = sum(len(blocks(page, language)) for language in ("python", "bash"))
     assert found == sum(language in {"python", "bash"} for _, language in opened)
 

@@ -22,6 +22,7 @@ LAYERS = (
     {"sorting", "recipes"},
     {"estimators"},
     {"pictures", "report"},
+    {"exporting"},
     {"runs"},
     {"doctor", "web"},
     {"cli"},

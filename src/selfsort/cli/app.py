@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from selfsort.cli.doctor import doctor
+from selfsort.cli.export import export
 from selfsort.cli.mistakes import USAGE_ERROR, Command, usage_message
 from selfsort.cli.page import page
 from selfsort.cli.training import bottlenecks, compare, train
@@ -61,7 +62,19 @@ def selfsort(
         print(context.get_help())
 
 
-_COMMANDS = (train, predict, suggest, report, page, compare, bottlenecks, doctor, datasets, recipes)
+_COMMANDS = (
+    train,
+    predict,
+    suggest,
+    report,
+    page,
+    export,
+    compare,
+    bottlenecks,
+    doctor,
+    datasets,
+    recipes,
+)
 for _command in _COMMANDS:
     app.command(cls=Command)(_command)  # in the order of --help
 

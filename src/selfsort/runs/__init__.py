@@ -2,6 +2,7 @@
 
 from selfsort.runs.bottlenecks import BottleneckComparison, compare_bottlenecks
 from selfsort.runs.comparing import Comparison, compare
+from selfsort.runs.exporting import export_run
 from selfsort.runs.predicting import predict_to_csv
 from selfsort.runs.request import Request, read_record, resumed
 from selfsort.runs.suggesting import suggest_to_csv
@@ -13,6 +14,7 @@ __all__ = [
     "Request",
     "compare",
     "compare_bottlenecks",
+    "export_run",
     "predict_to_csv",
     "read_record",
     "resumed",

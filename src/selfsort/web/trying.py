@@ -12,6 +12,7 @@ from PIL import Image
 from selfsort.errors import InputError
 from selfsort.estimators.outputs import features_part
 from selfsort.images import ImageSet
+from selfsort.images.drawing import INK, box_of, place_in
 from selfsort.images.pixels import picture_of
 from selfsort.runs.data import as_given
 from selfsort.web.album import png, to_bytes
@@ -20,8 +21,6 @@ from selfsort.web.studio import N_SHOWN, Studio
 N_STYLES = 16
 N_MEASURED = 500
 """Images from which it is seen how large things are drawn."""
-INK = 0.25
-"""What differs from the background by more, as a share of the range, is drawn."""
 
 
 def classify(studio: Studio, picture: object, drawn: object) -> dict[str, Any]:
@@ -185,34 +184,22 @@ def as_drawn_in(images: ImageSet, drawing: np.ndarray) -> np.ndarray:
         White on black.
     """
     channels, height, width = images.images.shape[1:]
-    some = images.images[:: max(1, len(images) // N_MEASURED)].mean(1)
-    background = float(np.median(np.concatenate([some[:, 0], some[:, -1]], axis=1)))
-    boxes = [box for box in (_box(abs(one - background) > INK * 255) for one in some) if box]
+    place = place_in(images.images[:: max(1, len(images) // N_MEASURED)])
     ink = drawing.max(0)
-    found = _box(ink > INK * 255)
-    if found is None or not boxes:
+    found = box_of(ink > INK * 255)
+    if found is None or place is None:
         raise InputError("There is nothing drawn.")
-    middle = np.mean([((t + b) / 2, (left + right) / 2) for t, b, left, right in boxes], axis=0)
-    size = np.mean([max(b - t, right - left) for t, b, left, right in boxes])
     top, bottom, left, right = found
-    scale = size / max(bottom - top, right - left)
+    scale = place.size / max(bottom - top, right - left)
     shape = (
         min(width, max(1, round((right - left) * scale))),
         min(height, max(1, round((bottom - top) * scale))),
     )
     part = Image.fromarray(ink[top:bottom, left:right]).resize(shape, Image.Resampling.BOX)
     canvas = np.zeros((height, width), np.float64)
-    y = int(np.clip(round(middle[0] - shape[1] / 2), 0, height - shape[1]))
-    x = int(np.clip(round(middle[1] - shape[0] / 2), 0, width - shape[0]))
+    y = int(np.clip(round(place.middle[0] - shape[1] / 2), 0, height - shape[1]))
+    x = int(np.clip(round(place.middle[1] - shape[0] / 2), 0, width - shape[0]))
     canvas[y : y + shape[1], x : x + shape[0]] = np.asarray(part) / 255
-    foreground = 255.0 if background < 128 else 0.0
-    pixels = background + (foreground - background) * canvas
+    foreground = 255.0 if place.background < 128 else 0.0
+    pixels = place.background + (foreground - place.background) * canvas
     return np.repeat(to_bytes(pixels)[None], channels, axis=0)
-
-
-def _box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
-    """Return top, bottom, left and right of what is true, the ends excluded."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return None
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
