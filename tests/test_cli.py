@@ -19,7 +19,8 @@ from selfsort.datasets import known_datasets
 from selfsort.recipes import RECIPES
 
 LISTS = ("datasets", "recipes")
-COMMANDS = ("train", "predict", "suggest", "report", "compare", "bottlenecks", *LISTS)
+SHARING = ("card", "push")
+COMMANDS = ("train", "predict", "suggest", "report", *SHARING, "compare", "bottlenecks", *LISTS)
 RECIPE_NAMES = ", ".join(sorted(RECIPES))
 
 

@@ -51,6 +51,7 @@ def test_the_pages_with_code_are_found() -> None:
         "index.md",
         "photos.md",
         "pipeline.md",
+        "sharing.md",
         "zh/readme.md",
     ]
     assert WITH_COMMANDS == [
@@ -59,6 +60,7 @@ def test_the_pages_with_code_are_found() -> None:
         "few-labels.md",
         "page.md",
         "photos.md",
+        "sharing.md",
         "zh/readme.md",
     ]
 

@@ -22,7 +22,7 @@ LAYERS = (
     {"estimators"},
     {"pictures", "report"},
     {"runs"},
-    {"doctor", "web"},
+    {"doctor", "hub", "web"},
     {"cli"},
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}

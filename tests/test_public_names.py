@@ -28,8 +28,11 @@ NAMES = {
     "SelfsortError",
     "SmallerBatchWarning",
     "__version__",
+    "from_hub",
     "load",
     "load_dataset",
+    "model_card",
+    "push_to_hub",
     "read_images",
 }
 

@@ -26,8 +26,11 @@ _HOMES = {
     "RECIPES": "selfsort.recipes",
     "SelfsortError": "selfsort.errors",
     "SmallerBatchWarning": "selfsort.errors",
+    "from_hub": "selfsort.hub",
     "load": "selfsort.estimators",
     "load_dataset": "selfsort.datasets",
+    "model_card": "selfsort.hub",
+    "push_to_hub": "selfsort.hub",
     "read_images": "selfsort.images",
 }
 _OTHER_NAMES = {"load": "load_estimator"}

@@ -13,6 +13,7 @@ import typer
 from selfsort.cli.doctor import doctor
 from selfsort.cli.mistakes import USAGE_ERROR, Command, usage_message
 from selfsort.cli.page import page
+from selfsort.cli.sharing import card, push
 from selfsort.cli.training import bottlenecks, compare, train
 from selfsort.cli.using import datasets, predict, recipes, report, suggest
 from selfsort.errors import (
@@ -60,7 +61,10 @@ def selfsort(
         print(context.get_help())
 
 
-_COMMANDS = (train, predict, suggest, report, page, compare, bottlenecks, doctor, datasets, recipes)
+_COMMANDS = (
+    *(train, predict, suggest, report, page, card, push),
+    *(compare, bottlenecks, doctor, datasets, recipes),
+)
 for _command in _COMMANDS:
     app.command(cls=Command)(_command)  # in the order of --help
 
