@@ -20,7 +20,17 @@ from selfsort.recipes import RECIPES
 
 LISTS = ("datasets", "recipes")
 SHARING = ("card", "push")
-COMMANDS = ("train", "predict", "suggest", "report", *SHARING, "compare", "bottlenecks", *LISTS)
+COMMANDS = (
+    "train",
+    "predict",
+    "suggest",
+    "report",
+    *SHARING,
+    "compare",
+    "sweep",
+    "bottlenecks",
+    *LISTS,
+)
 RECIPE_NAMES = ", ".join(sorted(RECIPES))
 
 

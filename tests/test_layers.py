@@ -21,6 +21,7 @@ LAYERS = (
     {"sorting", "recipes"},
     {"estimators"},
     {"pictures", "report"},
+    {"tracking"},
     {"runs"},
     {"doctor", "hub", "web"},
     {"cli"},

@@ -14,7 +14,7 @@ from selfsort.cli.doctor import doctor
 from selfsort.cli.mistakes import USAGE_ERROR, Command, usage_message
 from selfsort.cli.page import page
 from selfsort.cli.sharing import card, push
-from selfsort.cli.training import bottlenecks, compare, train
+from selfsort.cli.training import bottlenecks, compare, sweep, train
 from selfsort.cli.using import datasets, predict, recipes, report, suggest
 from selfsort.errors import (
     NotEnoughMemoryError,
@@ -63,7 +63,7 @@ def selfsort(
 
 _COMMANDS = (
     *(train, predict, suggest, report, page, card, push),
-    *(compare, bottlenecks, doctor, datasets, recipes),
+    *(compare, sweep, bottlenecks, doctor, datasets, recipes),
 )
 for _command in _COMMANDS:
     app.command(cls=Command)(_command)  # in the order of --help

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -188,6 +189,8 @@ def command_of(result: Result) -> str | None:
     for name, option in {**options, "size": "--size", "on_error": "--on-error"}.items():
         if asked.get(name) not in (None, "none", "skip"):
             words += [option, _without_path(str(asked[name]))]
+    for name, value in (result.get("set") or {}).items():
+        words += ["--set", f"{name}={json.dumps(value)}"]
     if result.get("threads"):
         words += ["--threads", str(result["threads"])]
     return shlex.join(words)

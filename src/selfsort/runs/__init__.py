@@ -5,17 +5,20 @@ from selfsort.runs.comparing import Comparison, compare
 from selfsort.runs.predicting import predict_to_csv
 from selfsort.runs.request import Request, read_record, resumed
 from selfsort.runs.suggesting import suggest_to_csv
+from selfsort.runs.sweeping import Sweep, sweep
 from selfsort.runs.training import train
 
 __all__ = [
     "BottleneckComparison",
     "Comparison",
     "Request",
+    "Sweep",
     "compare",
     "compare_bottlenecks",
     "predict_to_csv",
     "read_record",
     "resumed",
     "suggest_to_csv",
+    "sweep",
     "train",
 ]

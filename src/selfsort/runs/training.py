@@ -299,8 +299,11 @@ def _result(run: Run, estimator: Any, extra: dict[str, Any]) -> dict[str, Any]:
         "stage_seconds": run.stage_seconds,
         "asked": asked(run.request),
         "parameters": {
-            name: value for name, value in run.recipe.parameters.items() if value is not None
+            name: value
+            for name, value in {**run.recipe.parameters, **run.request.parameters}.items()
+            if value is not None
         },
+        "set": run.request.parameters,
         "skipped": [one._asdict() for part in parts for one in part.skipped],
         "extra": extra,
     }
