@@ -61,6 +61,7 @@ def test_the_pages_with_code_are_found() -> None:
         "page.md",
         "photos.md",
         "sharing.md",
+        "sweep.md",
         "zh/readme.md",
     ]
 

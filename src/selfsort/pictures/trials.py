@@ -67,6 +67,8 @@ def save_trials(path: Path, trials: Sequence[Mapping[str, Any]]) -> None:
             (complete, "o", BLUE, BLUE, "trained to the end"),
             ([best] if best else [], "D", ORANGE, ORANGE, _words(best)),
         ):
+            if not group:
+                continue
             x, y = [one[name] for one in group], [one["accuracy"] for one in group]
             axes.plot(
                 x, y, marker, color=colour, markerfacecolor=face, linestyle="none", label=text
