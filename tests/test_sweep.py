@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from killing import Program
+from platforms import needs_signals
 from running import call, tree, write_folder, write_npz
 from sklearn.model_selection import train_test_split
 
@@ -145,6 +146,7 @@ def wait_for(program: Program, text: str) -> None:
     raise AssertionError(program.err())
 
 
+@needs_signals
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_loses_no_trial(data, tmp_path) -> None:
     out, said = tmp_path / "out", tmp_path / "said.txt"

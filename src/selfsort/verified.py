@@ -83,7 +83,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk."""
+    """Flush the names in a folder to the disk, where the system lets a folder be opened."""
+    if os.name == "nt":
+        return
     with naming(folder):
         number = os.open(folder, os.O_RDONLY)
         try:
