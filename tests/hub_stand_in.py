@@ -121,7 +121,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def validate(self) -> None:
         header = json.loads(self.body)["content"].split("---\n")[1]
-        yaml.safe_load(header)
+        try:
+            yaml.safe_load(header)
+        except yaml.YAMLError:
+            return self.say({"errors": [{"message": "the header is no YAML"}], "warnings": []}, 400)
         self.say({"errors": [], "warnings": []})
 
     def preupload(self, repo: str) -> None:

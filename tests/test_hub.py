@@ -299,6 +299,18 @@ def test_a_card_that_was_written_by_hand_goes_along(hub, run, tmp_path):
     assert hub.repositories["me/mine"]["README.md"].endswith(b"# Mine\n")
 
 
+def test_a_card_with_a_broken_header_is_refused(hub, run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    (folder / "README.md").write_text("---\nlicense: [\n---\n\n# Mine\n")
+    with pytest.raises(InputError) as caught:
+        selfsort.push_to_hub(folder, "me/mine")
+    assert str(caught.value) == (
+        "me/mine: the hub refuses (it says 400: the header is no YAML). Mend what it names, or try "
+        "again later."
+    )
+    assert hub.commits == []
+
+
 def test_a_second_push_replaces_the_first(hub, run, clusterer):
     selfsort.push_to_hub(run, "me/x")
     selfsort.push_to_hub(clusterer, "me/x")

@@ -221,7 +221,10 @@ def _refused(repo_id: str, error: BaseException) -> InputError:
     if status is not None:
         said = getattr(error, "server_message", None)
         why = f": {one_line(str(said)).rstrip('.')}" if said else ""
-        return InputError(f"{repo_id}: the hub refuses (it says {status}{why}). Try again later.")
+        return InputError(
+            f"{repo_id}: the hub refuses (it says {status}{why}). Mend what it names, or try again "
+            "later."
+        )
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
     return InputError(
         f"{repo_id}: {constants.ENDPOINT} cannot be reached ({reason.rstrip('.')}). Try again with "
