@@ -31,8 +31,10 @@ def write_data(path: Path) -> Path:
     return write_npz(path, n=160, n_test=40)
 
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["selfsort.runs", "torch._dynamo"])
+FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+PROCESSES = multiprocessing.get_context("forkserver" if FORKS else "spawn")
+if FORKS:
+    PROCESSES.set_forkserver_preload(["selfsort.runs", "torch._dynamo"])
 """A fork of a process that has imported everything (torch's optimizers take the second) starts 8 s
 faster, and is as real."""
 

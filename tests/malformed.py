@@ -30,6 +30,7 @@ class Case(NamedTuple):
 
 
 Make = Callable[[Path], Case]
+make_pipe: Any = getattr(os, "mkfifo", None)  # which Windows has not
 CASES: dict[str, Make] = {}
 
 
@@ -465,7 +466,7 @@ FOLDERS: dict[str, Callable[[Path], Path | None]] = {
     "a link to a device": lambda folder: beside(
         folder, "d.png", lambda path: path.symlink_to("/dev/zero")
     ),
-    "a pipe": lambda folder: beside(folder, "d.png", os.mkfifo),
+    "a pipe": lambda folder: beside(folder, "d.png", make_pipe),
     "a name that is not UTF-8": not_utf8,
     "a class that is not UTF-8": class_not_utf8,
     "idx files, one of them cut": lambda folder: (
@@ -489,7 +490,7 @@ def link_to_itself(folder: Path) -> Case:
 
 
 def pipe(folder: Path) -> Case:
-    os.mkfifo(folder / "pipe.npy")
+    make_pipe(folder / "pipe.npy")
     return train(folder / "pipe.npy")
 
 
@@ -527,7 +528,7 @@ def labelled(content: bytes | Callable[[Path], object]) -> Make:
 CSV: dict[str, bytes | Callable[[Path], object]] = {
     "not there": lambda path: None,
     "a folder": lambda path: path.mkdir(),
-    "a pipe": os.mkfifo,
+    "a pipe": make_pipe,
     "a device without end": lambda path: path.symlink_to("/dev/zero"),
     "a link to itself": lambda path: path.symlink_to(path.name),
     "empty": b"",

@@ -5,15 +5,16 @@ Each in a process of its own, which may use 2 s of processor time and 1 GB more 
 
 from __future__ import annotations
 
-import resource
 import signal
 from pathlib import Path
 
 import malformed
 import pytest
 from killing import Program
+from platforms import needs_proc
 from running import call, write_npz
 
+pytestmark = needs_proc
 GIGABYTE = 10**9
 SECONDS = 2
 
@@ -29,6 +30,7 @@ def sound_run(tmp_path_factory) -> Path:
 
 def limit() -> None:
     """Limit the memory and the processor time of this process."""
+    resource = pytest.importorskip("resource")
     status = Path("/proc/self/status").read_text()
     used = int(status.partition("VmSize:")[2].split()[0]) * 1024
     resource.setrlimit(resource.RLIMIT_AS, (used + GIGABYTE, used + GIGABYTE))

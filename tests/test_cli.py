@@ -19,7 +19,18 @@ from selfsort.datasets import known_datasets
 from selfsort.recipes import RECIPES
 
 LISTS = ("datasets", "recipes")
-COMMANDS = ("train", "predict", "suggest", "report", "compare", "bottlenecks", *LISTS)
+SHARING = ("card", "push")
+COMMANDS = (
+    "train",
+    "predict",
+    "suggest",
+    "report",
+    *SHARING,
+    "compare",
+    "sweep",
+    "bottlenecks",
+    *LISTS,
+)
 RECIPE_NAMES = ", ".join(sorted(RECIPES))
 
 
@@ -438,8 +449,8 @@ def test_an_error_of_a_real_program(place):
 
 
 def test_a_folder_without_the_right_to_write(place, tmp_path):
-    if os.geteuid() == 0:
-        pytest.skip("the superuser may write everywhere")
+    if os.name != "posix" or os.geteuid() == 0:
+        pytest.skip("the superuser may write everywhere, and Windows has no such rights")
     tmp_path.chmod(0o500)
     run = tmp_path / "run"
     outcome = call("train", place / "small.npz", "--recipe", "plain", "--out", run)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from killing import Program, content_of, finish, kill, start, wait_for_stage, write_data
+from platforms import needs_signals
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_signals]
 DAY = 24 * 60 * 60
 
 

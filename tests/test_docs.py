@@ -52,6 +52,7 @@ def test_the_pages_with_code_are_found() -> None:
         "index.md",
         "photos.md",
         "pipeline.md",
+        "sharing.md",
         "zh/readme.md",
     ]
     assert WITH_COMMANDS == [
@@ -62,6 +63,8 @@ def test_the_pages_with_code_are_found() -> None:
         "page.md",
         "photos.md",
         "scale.md",
+        "sharing.md",
+        "sweep.md",
         "zh/readme.md",
     ]
 

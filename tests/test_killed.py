@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 from killing import content_of, finish, kill, start, wait_for_stage, write_data
+from platforms import needs_signals
 from running import call
+
+pytestmark = needs_signals
 
 STAGES = {
     "none": ("neighbours", "fine clusters", "grouping", "second self-training"),

@@ -22,9 +22,9 @@ LAYERS = (
     {"sorting", "recipes"},
     {"estimators"},
     {"pictures", "report"},
-    {"exporting"},
+    {"exporting", "tracking"},
     {"runs"},
-    {"doctor", "web"},
+    {"doctor", "hub", "web"},
     {"cli"},
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}

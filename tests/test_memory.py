@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 import warnings
 from pathlib import Path
 from unittest import mock
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from killing import Program
+from platforms import needs_proc
 from running import call, digits, write_npz
 from torch.nn import functional as F
 
@@ -159,6 +159,7 @@ def test_all_stages_without_labels_go_on_with_smaller_batches():
 
 def little_memory() -> None:
     """Leave the process less memory than a large batch takes."""
+    resource = pytest.importorskip("resource")
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + LITTLE, used + LITTLE))
 
@@ -166,6 +167,7 @@ def little_memory() -> None:
 LITTLE = 80 * 2**20
 
 
+@needs_proc
 def test_a_run_with_little_memory(tmp_path: Path) -> None:
     data = write_npz(tmp_path / "data.npz", n=800, n_test=0, side=64)
     options = ("--recipe", "plain", "--epochs", 1, "--threads", 1, "--out", tmp_path / "run")

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from correcting import Outcome, correct_and_kill
 from fastapi import FastAPI
+from platforms import needs_proc
 from sklearn.datasets import load_digits
 from starlette.testclient import TestClient
 
@@ -398,6 +399,7 @@ def listening_addresses(port: int) -> list[str]:
     return [row[1].split(":")[0] for row in rows if row[1].endswith(f":{port:04X}")]
 
 
+@needs_proc
 def test_a_page_is_served_to_this_machine_only_and_once(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns(".page.lock", "corrections.sqlite"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import shutil
 import signal
@@ -18,6 +17,7 @@ import pytest
 import torch
 from killing import content_of
 from PIL import Image
+from platforms import needs_signals
 from rich.console import Console
 from running import WORDS, call, program, tree, write_folder, write_npz
 from scipy.optimize import linear_sum_assignment
@@ -758,7 +758,7 @@ def send(monkeypatch, module: object, name: str, action: object) -> None:
 
 def press_ctrl_c(times: int = 1) -> None:
     for _ in range(times):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
 
 INTERRUPTED = "Interrupted: ending with what was learned so far (Ctrl-C again: at once)."
@@ -769,6 +769,7 @@ def to_go_on(run: Path, *, finish: bool = False) -> str:
     return f"To go on: selfsort train --resume {run}{more}"
 
 
+@needs_signals
 def test_ctrl_c_ends_a_real_program_with_what_was_learned(tmp_path, data):
     run = tmp_path / "run"
     options = ("--recipe", "teach", "--labels", "all", "--epochs", 10_000, "--threads", 1)
@@ -1008,6 +1009,7 @@ def test_two_processes_in_one_folder(tmp_path, data):
     assert names_in(run) == ALWAYS
 
 
+@needs_signals
 def test_sigterm_ends_with_a_checkpoint(tmp_path, data):
     whole = train(data, tmp_path / "whole", "--recipe", "plain", "--epochs", 30)
     run = tmp_path / "run"

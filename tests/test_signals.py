@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from killing import Program, content_of, finish, stopped_again_and_again, write_data
+from platforms import needs_signals
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_signals]
 SECONDS = 10
 
 

@@ -61,7 +61,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     try:
         with naming(temporary):
             write(temporary)
-            with temporary.open("rb") as file:
+            with temporary.open("rb+") as file:  # Windows flushes only what may be written
                 os.fsync(file.fileno())
             temporary.replace(path)
     finally:

@@ -64,7 +64,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             if temporary.exists():  # of a process that was killed
                 remove_folder(temporary)
             temporary.mkdir(parents=True)
-        for name, content in [*files.items(), (MANIFEST, _manifest(folder.name, listed))]:
+        for name, content in [*files.items(), (MANIFEST, manifest(folder.name, listed))]:
             _write(temporary / name, content)
         flush_folder(temporary)
         with naming(folder):
@@ -83,7 +83,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk."""
+    """Flush the names in a folder to the disk, where the system lets a folder be opened."""
+    if os.name == "nt":
+        return
     with naming(folder):
         number = os.open(folder, os.O_RDONLY)
         try:
@@ -92,7 +94,8 @@ def flush_folder(folder: Path) -> None:
             os.close(number)
 
 
-def _manifest(name: str, listed: Mapping[str, str]) -> bytes:
+def manifest(name: str, listed: Mapping[str, str]) -> bytes:
+    """Return what a manifest holds: the folder's name, and the SHA-256 of each file."""
     return (json.dumps({"folder": name, "sha256": dict(listed)}, indent=2) + "\n").encode()
 
 
@@ -109,7 +112,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     try:
         listed = json.loads(written)["sha256"]
         # Byte for byte: what could be read in another way could hide a change.
-        sound = _manifest(folder.name, listed) == written
+        sound = manifest(folder.name, listed) == written
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         sound = False
     if not sound:

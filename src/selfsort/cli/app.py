@@ -14,7 +14,8 @@ from selfsort.cli.doctor import doctor
 from selfsort.cli.export import export
 from selfsort.cli.mistakes import USAGE_ERROR, Command, usage_message
 from selfsort.cli.page import page
-from selfsort.cli.training import bottlenecks, compare, train
+from selfsort.cli.sharing import card, push
+from selfsort.cli.training import bottlenecks, compare, sweep, train
 from selfsort.cli.using import datasets, predict, recipes, report, suggest
 from selfsort.errors import (
     NotEnoughMemoryError,
@@ -63,17 +64,8 @@ def selfsort(
 
 
 _COMMANDS = (
-    train,
-    predict,
-    suggest,
-    report,
-    page,
-    export,
-    compare,
-    bottlenecks,
-    doctor,
-    datasets,
-    recipes,
+    *(train, predict, suggest, report, page, export, card, push),
+    *(compare, sweep, bottlenecks, doctor, datasets, recipes),
 )
 for _command in _COMMANDS:
     app.command(cls=Command)(_command)  # in the order of --help

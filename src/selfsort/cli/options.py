@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import enum
+import json
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from selfsort.errors import InputError
 
 _DATA: Any = typer.Argument(
     metavar="DATA",
@@ -101,6 +104,36 @@ FinishOption = Annotated[
     bool,
     typer.Option("--finish", help="With --resume: only to a report of what was learned so far."),
 ]
+
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A parameter of the recipe's estimator, such as learning_rate=0.02; may be repeated.",
+    ),
+]
+
+
+def parameters_of(settings: list[str] | None) -> dict[str, Any]:
+    """Return what `--set` says: numbers, true, false and null as JSON has them, else text.
+
+    Examples
+    --------
+    >>> parameters_of(["learning_rate=0.02", "schedule=cosine"])
+    {'learning_rate': 0.02, 'schedule': 'cosine'}
+    """
+    found = {}
+    for setting in settings or ():
+        name, sign, text = setting.partition("=")
+        if not (name and sign):
+            raise InputError(f"--set {setting}: give a name and a value, as learning_rate=0.02.")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
 
 
 def class_count(classes: str | None) -> int | Literal["auto"] | None:

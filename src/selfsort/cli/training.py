@@ -25,9 +25,11 @@ from selfsort.cli.options import (
     OptionalDataArgument,
     ResumeOption,
     SeedOption,
+    SetOption,
     SizeOption,
     ThreadsOption,
     class_count,
+    parameters_of,
 )
 from selfsort.errors import InputError
 
@@ -60,6 +62,7 @@ def train(
     threads: ThreadsOption = None,
     size: SizeOption = None,
     on_error: OnErrorOption = OnError.SKIP,
+    settings: SetOption = None,
     force: ForceOption = False,
     checkpoint_every: CheckpointEveryOption = 30,
     resume: ResumeOption = None,
@@ -83,6 +86,8 @@ def train(
         selfsort train photos/ --classes auto
 
         selfsort train mnist --recipe question
+
+        selfsort train mnist --recipe joint --set learning_rate=0.02
 
         selfsort train --resume runs/mnist-sort
 
@@ -119,6 +124,7 @@ def train(
         size=size,
         on_error=on_error.value,
         force=force,
+        parameters=parameters_of(settings),
         checkpoint_every=checkpoint_every,
     )
     _train(train_run, request)
@@ -208,6 +214,52 @@ def compare(
     compare_runs(Comparison(request, names, seeds, folder))
     print((folder / "comparison.md").read_text(encoding="utf-8"))
     print(f"Tables: {folder / 'comparison.csv'}, {folder / 'comparison.md'}")
+
+
+def sweep(
+    data: DataArgument,
+    trials: Annotated[int, typer.Option("--trials", metavar="N", min=1, help="How many.")] = 20,
+    labels: LabelsOption = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Default: runs/sweep-DATA.")
+    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    size: SizeOption = None,
+    on_error: OnErrorOption = OnError.SKIP,
+) -> None:
+    """Search for the multipliers and the learning rate of the recipe `joint`.
+
+    Trials are judged by a fifth of the labelled training images, held out for that; the test
+    images are not looked at. Those that are below the median after an epoch are given up. The
+    search is kept in DIR/study.db: after a kill or Ctrl-C the same command goes on, up to N trials
+    in all. Writes the trials as CSV, Markdown and a picture, and the command for the best.
+
+    Examples:
+
+        selfsort sweep mnist --trials 30
+
+        selfsort sweep digits --size 16 --trials 10 --epochs 3 --out runs/sweep
+    """
+    from selfsort.runs import Request, Sweep
+    from selfsort.runs import sweep as search
+    from selfsort.runs.trials import PICTURE, TABLE, TRIALS
+
+    request = Request(
+        data=data,
+        labels=labels,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        threads=threads,
+        size=size,
+        on_error=on_error.value,
+    )
+    folder = search(Sweep(request, trials, out or Path("runs") / f"sweep-{Path(data).stem}"))
+    print((folder / TABLE).read_text(encoding="utf-8"))
+    print(f"Trials: {folder / TRIALS}, {folder / PICTURE}")
 
 
 def bottlenecks(

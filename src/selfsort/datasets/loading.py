@@ -39,7 +39,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What `known_datasets` tells about a set; `found` is where it lies, None if nowhere."""
+    """What `known_datasets` tells about a set.
+
+    `found` is where it lies, None if nowhere; `licence` what its makers say, "" if nothing.
+    """
 
     name: str
     description: str
@@ -47,10 +50,17 @@ class DatasetInfo:
     n_test: int
     image_shape: tuple[int, int]
     found: str | None
+    licence: str = ""
 
 
 _DIGITS = DatasetInfo(
-    "digits", "handwritten digits, part of scikit-learn", 1442, 355, (8, 8), "scikit-learn"
+    name="digits",
+    description="handwritten digits, part of scikit-learn",
+    n_train=1442,
+    n_test=355,
+    image_shape=(8, 8),
+    found="scikit-learn",
+    licence="CC-BY-4.0",
 )
 
 
@@ -129,6 +139,7 @@ def known_datasets() -> list[DatasetInfo]:
             source.n_test,
             source.image_shape,
             _where_found(name),
+            source.licence,
         )
         for name, source in SOURCES.items()
     ]

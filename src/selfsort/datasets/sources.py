@@ -30,6 +30,8 @@ class Source:
         The label of class 0.
     md5 : dict
         MD5 of the unpacked canonical idx files, by name; empty if not known.
+    licence : str
+        What its makers say, as SPDX writes it; empty if they say nothing.
     """
 
     description: str
@@ -42,11 +44,13 @@ class Source:
     value_range: tuple[float, float] = (0, 255)
     first_label: int = 0
     md5: dict[str, str] = field(default_factory=dict)
+    licence: str = ""
 
 
-def _like_mnist(description: str, data_id: int) -> Source:
+def _like_mnist(description: str, data_id: int, licence: str) -> Source:
     """Return a set of MNIST's size whose ten classes have the same number of images each."""
-    return Source(description, data_id, 60000, 10000, (28, 28), (7000,) * 10, (6000,) * 10)
+    counts = (7000,) * 10, (6000,) * 10
+    return Source(description, data_id, 60000, 10000, (28, 28), *counts, licence=licence)
 
 
 SOURCES: dict[str, Source] = {
@@ -64,9 +68,10 @@ SOURCES: dict[str, Source] = {
             "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
             "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
         },
+        licence="CC-BY-SA-3.0",
     ),
-    "fashion-mnist": _like_mnist("articles of clothing", 40996),
-    "kmnist": _like_mnist("Japanese cursive characters", 41982),
+    "fashion-mnist": _like_mnist("articles of clothing", 40996, "MIT"),
+    "kmnist": _like_mnist("Japanese cursive characters", 41982, "CC-BY-SA-4.0"),
     "usps": Source(
         description="handwritten digits of postal codes",
         data_id=41082,

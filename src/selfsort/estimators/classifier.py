@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.callback import with_callbacks
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
@@ -33,6 +34,13 @@ LONG_AVERAGE = 0.998
 """Decay of the averaged weights, at each of many steps."""
 LABELLED_SHARE = 0.1
 """Of a batch, at least, where everything is learned at once."""
+
+
+def _n_missing(labels: np.ndarray) -> int:
+    """Return how many labels of any type say nothing, as columns of frames have it."""
+    if labels.dtype.kind != "O":
+        return 0
+    return sum(one is None or is_scalar_nan(one) or is_pandas_na(one) for one in labels)
 
 
 class AutoencoderClassifier(ClassifierMixin, BaseClasses):
@@ -197,6 +205,12 @@ image_shape, device, n_threads, random_state
             raise InputError(
                 "y has NaN or infinity: mark images without a label by a finite number such as "
                 "-1, and give it as unlabeled=-1."
+            )
+        n_missing = _n_missing(labels)
+        if n_missing:
+            raise InputError(
+                f"y has missing values ({n_missing} of {len(labels)}): mark images without a label "
+                "by a text or number of their own, such as '' or -1, and give it as unlabeled=''."
             )
         known = np.ones(len(labels), dtype=bool)
         if self.unlabeled is not None:

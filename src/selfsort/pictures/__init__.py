@@ -21,6 +21,7 @@ from selfsort.pictures.mosaics import (
     save_reconstructions,
 )
 from selfsort.pictures.tradeoff import save_tradeoff
+from selfsort.pictures.trials import save_trials
 
 __all__ = [
     "save_choice",
@@ -36,4 +37,5 @@ __all__ = [
     "save_prototypes",
     "save_reconstructions",
     "save_tradeoff",
+    "save_trials",
 ]

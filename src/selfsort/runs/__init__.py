@@ -6,12 +6,14 @@ from selfsort.runs.exporting import export_run
 from selfsort.runs.predicting import predict_to_csv
 from selfsort.runs.request import Request, read_record, resumed
 from selfsort.runs.suggesting import suggest_to_csv
+from selfsort.runs.sweeping import Sweep, sweep
 from selfsort.runs.training import train
 
 __all__ = [
     "BottleneckComparison",
     "Comparison",
     "Request",
+    "Sweep",
     "compare",
     "compare_bottlenecks",
     "export_run",
@@ -19,5 +21,6 @@ __all__ = [
     "read_record",
     "resumed",
     "suggest_to_csv",
+    "sweep",
     "train",
 ]

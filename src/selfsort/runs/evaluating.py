@@ -12,6 +12,9 @@ from selfsort.estimators.outputs import class_part, error_part, probability_part
 from selfsort.images import ImageSet
 from selfsort.runs.data import as_given
 
+DOUBTS = (0.9, 0.99)
+"""Probabilities that `selfsort predict --abstain` could ask for."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -83,6 +86,23 @@ def scored(estimator: Any, images: ImageSet) -> Scored:
         positions = scores.match_classes(images.labels, classes, len(positions))
     figures["ece"] = _calibration_error(probability, positions, images.labels)
     return Scored(images, figures, errors, classes, positions[classes], confidence)
+
+
+def kept_where_certain(scored: Scored) -> list[tuple[float, float, float]]:
+    """Return (probability, share kept, share of these that is right) for each of `DOUBTS`.
+
+    Of the images with a label; nothing for a probability that none of them has.
+    """
+    labels, answers, confidence = scored.images.labels, scored.answers, scored.confidence
+    if labels is None or answers is None or confidence is None:
+        return []
+    known = labels >= 0
+    confidence, correct = confidence[known], answers[known] == labels[known]
+    return [
+        (probability, float(kept.mean()), float(correct[kept].mean()))
+        for probability in DOUBTS
+        if (kept := confidence >= probability).any()
+    ]
 
 
 def _calibration_error(probability: np.ndarray, label_of: np.ndarray, labels: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import filelock
@@ -121,7 +122,8 @@ class Occupation:
     def end(self) -> None:
         """Leave the folder."""
         if self._lock.is_locked:
-            (self.folder / LOCK).unlink(missing_ok=True)
+            if os.name != "nt":  # where no file can be deleted that is open: filelock does it then
+                (self.folder / LOCK).unlink(missing_ok=True)
             self._lock.release()
 
 

@@ -14,7 +14,7 @@ from selfsort.estimators.resources import threads
 from selfsort.images import ImageSet
 from selfsort.runs.callbacks import Watch
 from selfsort.runs.data import as_given, keys_of
-from selfsort.runs.evaluating import Scored, class_names
+from selfsort.runs.evaluating import Scored, class_names, kept_where_certain
 
 N_SHEET = 96
 """Images on the contact sheet of each class."""
@@ -27,9 +27,6 @@ N_UNUSUAL = 40
 
 N_MAPPED, FEWEST_MAPPED = 600, 20
 """Most images on the map, evenly spread; and the fewest, of which one sees nothing."""
-
-DOUBTS = (0.9, 0.99)
-"""Probabilities that `selfsort predict --abstain` could ask for."""
 
 
 def save_pictures(
@@ -147,13 +144,8 @@ def _save_coverage(path: Path, best: Scored, title: str) -> None:
     assert labels is not None and answers is not None and confidence is not None  # noqa: S101
     known = labels >= 0
     confidence, correct = confidence[known], answers[known] == labels[known]
-    marks = [
-        (probability, float(kept.mean()), float(correct[kept].mean()))
-        for probability in DOUBTS
-        if (kept := confidence >= probability).any()
-    ]
     coverage, accuracy = scores.coverage_curve(confidence, correct)
-    pictures.save_coverage(path, coverage, accuracy, marks, title)
+    pictures.save_coverage(path, coverage, accuracy, kept_where_certain(best), title)
 
 
 def _save_outliers(path: Path, estimator: Any, train: Scored) -> None:

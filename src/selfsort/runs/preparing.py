@@ -10,7 +10,7 @@ from rich.console import Console
 
 from selfsort import parallel, recipes
 from selfsort.datasets import Dataset, load_dataset
-from selfsort.errors import InputError
+from selfsort.errors import InputError, unknown_name
 from selfsort.estimators import ESTIMATORS
 from selfsort.recipes import Recipe
 from selfsort.runs.callbacks import Row, Watch
@@ -106,7 +106,11 @@ def make_estimator(run: Run, changes: dict[str, Any]) -> Any:
         raise InputError(
             f"--classes does not go with the recipe '{run.recipe.name}', which learns no classes."
         )
-    return ESTIMATORS[run.recipe.estimator](**parameters)
+    kind = ESTIMATORS[run.recipe.estimator]
+    for name in request.parameters:
+        if name not in kind._get_param_names():
+            raise unknown_name(f"parameter of {kind.__name__}", name, kind._get_param_names())
+    return kind(**parameters)
 
 
 def _n_classes(run: Run, parameters: dict[str, Any]) -> int | None:

@@ -267,11 +267,18 @@ def _write(run: Run, estimator: Any, extra: dict[str, Any]) -> None:
     result = _result(run, estimator, extra)
     result["train"] = train_set.figures
     result["test"] = None if test_set is None else test_set.figures
+    result["doubt"] = _doubt(test_set or train_set)
     write_text(run.folder / "result.json", to_json(result))
     remove_pictures(run.folder)  # of a training that was interrupted, and has gone on
     assert run.watch is not None  # noqa: S101 - every run has been fitted
     illustrating.save_pictures(run.folder, estimator, train_set, test_set, run.watch, extra)
     write_report(run.folder)
+
+
+def _doubt(scored: evaluating.Scored) -> list[dict[str, float]]:
+    """Return what leaving out images in doubt buys, as ``result.json`` has it."""
+    names = ("probability", "kept", "accuracy")
+    return [dict(zip(names, row, strict=True)) for row in evaluating.kept_where_certain(scored)]
 
 
 def _result(run: Run, estimator: Any, extra: dict[str, Any]) -> dict[str, Any]:
@@ -302,8 +309,11 @@ def _result(run: Run, estimator: Any, extra: dict[str, Any]) -> dict[str, Any]:
         "stage_seconds": run.stage_seconds,
         "asked": asked(run.request),
         "parameters": {
-            name: value for name, value in run.recipe.parameters.items() if value is not None
+            name: value
+            for name, value in {**run.recipe.parameters, **run.request.parameters}.items()
+            if value is not None
         },
+        "set": run.request.parameters,
         "skipped": [one._asdict() for part in parts for one in part.skipped],
         "extra": extra,
     }
