@@ -16,7 +16,8 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "selfsort"
 LAYERS = (
     {"errors", "precision", "verified", "version"},
     {"images"},
-    {"networks", "bottlenecks", "objectives", "augment", "grouping", "scores", "datasets"},
+    {"networks", "bottlenecks", "objectives", "augment", "grouping", "scores"}
+    | {"datasets", "sources"},
     {"training", "checkpoints"},
     {"sorting", "recipes"},
     {"estimators"},

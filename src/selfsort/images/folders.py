@@ -44,7 +44,7 @@ def read_folder(folder: Path, size: int | None, on_error: OnError = "stop") -> l
         kept = [i for i in range(len(names)) if start + i not in broken]
         shown = tuple((Path(split) / names[i]).as_posix() for i in kept)
         if not kept:
-            raise _none(folder / split, [broken[start + i] for i in range(len(names))])
+            raise none_readable(folder / split, [broken[start + i] for i in range(len(names))])
         part_of = images[row : row + len(kept)]
         parts.append(Part(part_of, _class_values([names[i] for i in kept]), shown))
         skipped.append(
@@ -146,7 +146,8 @@ def without_promise(error: InputError) -> str:
     return str(error).removesuffix(" Nothing was written.")
 
 
-def _none(folder: Path, reasons: list[str]) -> InputError:
+def none_readable(folder: Path, reasons: list[str]) -> InputError:
+    """Return the error for pictures of which none can be read."""
     first = reasons[0] if len(reasons) == 1 else f"{reasons[0]} The others cannot be read either."
     return InputError(f"{folder}: none of its {len(reasons)} pictures can be read. {first}")
 
@@ -172,7 +173,7 @@ def _read_pictures(
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         sizes = [found for i in range(len(paths)) if (found := tried(i, picture_size)) is not None]
         if not sizes:
-            raise _none(folder, list(broken.values()))
+            raise none_readable(folder, list(broken.values()))
         height, width = common_size(sizes, size)
         whole = [i for i in range(len(paths)) if i not in broken]
         read = [tried(i, lambda path: read_picture(path, height, width)) for i in whole]

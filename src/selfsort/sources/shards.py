@@ -1,8 +1,8 @@
 """WebDataset's shards: tar files, of which the PNG and JPEG members are the images.
 
 They are read by the standard library and selfsort's own reader of pictures. The library
-`webdataset` is not used: it chooses a decoder by a member's ending, and among its decoders are
-pickle and torch's loader; and it reads from the first member on, where here any range is needed.
+`webdataset` is not used: it chooses a decoder by a member's ending, and some of its decoders run
+what is in the file; and it reads from the first member on, where here any range is needed.
 """
 
 from __future__ import annotations

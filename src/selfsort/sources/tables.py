@@ -79,7 +79,7 @@ class TableSource(Source):
         self.ends = list(itertools.accumulate(counts))
         if not len(self):
             raise InputError(f"{where}: has no rows. Give at least one image.")
-        if _holds_pictures(kind):
+        if _holds_pictures(_stored(kind)):
             self.pictures = Pictures(shape, on_error, self.where)
         self._cursor: tuple[int, int, Iterator[pa.Array]] | None = None
 
@@ -113,6 +113,7 @@ class TableSource(Source):
             if sum(map(len, arrays)) != stop - start:
                 raise pa.ArrowInvalid("it has fewer rows than it promises")
             rows = list(range(before + start, before + stop))
+            arrays = [one.storage if isinstance(one, pa.ExtensionArray) else one for one in arrays]
             if not _holds_pictures(arrays[0].type):
                 return Chunk(_from_pixels(path, arrays, self.shape, rows[0]), rows)
             contents = [content for array in arrays for content in _bytes_of(array)]
@@ -180,7 +181,7 @@ class _Parquet:
         ends = list(itertools.accumulate(sizes))
         first = bisect.bisect_right(ends, start)
         batches = self.file.iter_batches(
-            ROWS_AT_ONCE[_holds_pictures(self.schema.field(column).type)],
+            ROWS_AT_ONCE[_holds_pictures(_stored(self.schema.field(column).type))],
             row_groups=list(range(first, n_groups)),
             columns=[column],
             use_threads=False,
@@ -305,7 +306,13 @@ def _column_of(path: Path, schema: pa.Schema, wanted: str | None) -> str:
     return found
 
 
+def _stored(kind: pa.DataType) -> pa.DataType:
+    """Return how a type is stored, where a library such as `datasets` gave it a name."""
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
 def _can_hold_images(kind: pa.DataType) -> bool:
+    kind = _stored(kind)
     return _holds_pictures(kind) or _leaf(kind) is not None
 
 
