@@ -19,7 +19,6 @@ from selfsort.images.folders import OnError, without_promise
 from selfsort.images.pixels import picture_of
 from selfsort.images.sets import Skipped
 
-
 MOST_BYTES = 2**28
 """No picture within a file of many may have more."""
 

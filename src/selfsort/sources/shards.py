@@ -125,7 +125,7 @@ def members(path: Path) -> Iterator[Member]:
     try:
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=_Info) as tar:
             while (info := tar.next()) is not None:
-                tar.members.clear()  # it would keep all of them
+                tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
                 _check(path, info, n_bytes)
                 if info.isreg() and is_picture(PurePosixPath(info.name).name):
                     yield Member(info.name, info.offset_data, info.size)

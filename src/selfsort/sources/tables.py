@@ -267,9 +267,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 def _checked_count(path: Path, n_rows: int) -> int:
     if not 0 <= n_rows <= path.stat().st_size:
-        raise InputError(
-            f"{path}: promises {n_rows} rows, more than it has bytes. Write it again."
-        )
+        raise InputError(f"{path}: promises {n_rows} rows, more than it has bytes. Write it again.")
     return n_rows
 
 
@@ -345,9 +343,7 @@ def _bytes_of(array: pa.Array) -> list[bytes | None]:
     return array.to_pylist()
 
 
-def _picture(
-    name: str, content: bytes | None, height: int, width: int
-) -> tuple[str, np.ndarray]:
+def _picture(name: str, content: bytes | None, height: int, width: int) -> tuple[str, np.ndarray]:
     if content is None:
         raise InputError(f"{name}: holds no picture. Fill it in, or leave the row out.")
     return picture_in(content, name, height, width)

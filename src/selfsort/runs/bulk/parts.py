@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -68,6 +67,7 @@ class Manifest(pydantic.BaseModel):
     fingerprint: str
     n_images: int
     part_size: int
+    threads: int
     abstain: float | None
     on_error: str
 
@@ -78,6 +78,7 @@ class Manifest(pydantic.BaseModel):
             ("model", f"{self.run} ({self.model[:8]})", f"{other.run} ({other.model[:8]})"),
             ("data", self._data(), other._data()),
             ("part size", self.part_size, other.part_size),
+            ("number of threads", self.threads, other.threads),
             ("--abstain", self.abstain, other.abstain),
             ("--on-error", self.on_error, other.on_error),
         )
@@ -108,9 +109,7 @@ def planned(n_images: int, part_size: int) -> list[Part]:
             f"{n_images} images in parts of {part_size} would be {n_parts} files; {MOST_PARTS} "
             "at most are possible. Give a larger --part-size."
         )
-    return [
-        Part(i, i * part_size, min((i + 1) * part_size, n_images)) for i in range(n_parts)
-    ]
+    return [Part(i, i * part_size, min((i + 1) * part_size, n_images)) for i in range(n_parts)]
 
 
 def model_digest(run: Path) -> str:
@@ -161,6 +160,12 @@ def _check_no_other_parts(folder: Path, manifest: Manifest) -> None:
             f"{folder / others[0]}: is no part of this prediction. Nothing was written: remove "
             "it, or give another --out."
         )
+
+
+def threads_before(folder: Path) -> int | None:
+    """Return with how many threads parts were begun, which decide the last bits; None: not yet."""
+    path = folder / MANIFEST
+    return _read_manifest(path).threads if path.is_file() else None
 
 
 def _read_manifest(path: Path) -> Manifest:
