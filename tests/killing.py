@@ -32,7 +32,9 @@ def write_data(path: Path) -> Path:
 
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["selfsort.runs", "torch._dynamo"])
+PROCESSES.set_forkserver_preload(
+    ["selfsort.runs", "selfsort.runs.bulk.working", "selfsort.sources.tables", "torch._dynamo"]
+)
 """A fork of a process that has imported everything (torch's optimizers take the second) starts 8 s
 faster, and is as real."""
 

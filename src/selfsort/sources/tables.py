@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selfsort.errors import InputError
@@ -353,7 +354,7 @@ def _from_pixels(
     path: Path, arrays: list[pa.Array], shape: tuple[int, ...], first: int
 ) -> np.ndarray:
     """Return lists of pixels as images ``(n, channels, height, width)``, or as vectors."""
-    values = np.concatenate([_flat(path, array, math.prod(shape)) for array in arrays])
+    values = np.concatenate([_flat(path, array, shape) for array in arrays])
     if len(shape) == 1:
         return as_float32(as_images(values, name=str(path)), str(path), first)
     if values.dtype.kind == "f":
@@ -364,18 +365,38 @@ def _from_pixels(
     return as_images(values, (height, width, channels), name=str(path))
 
 
-def _flat(path: Path, array: pa.Array, n_values: int) -> np.ndarray:
-    """Return the numbers of each list, ``(n, n_values)``."""
-    n_rows = len(array)
-    whole = array.null_count == 0
+def _flat(path: Path, array: pa.Array, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the numbers of each list, ``(n, values)``."""
+    n_rows, sides = len(array), []
     while pa.types.is_nested(array.type):
+        whole = array.null_count == 0
+        lengths = pc.min_max(pc.list_value_length(array)).as_py() if whole else {}
+        sides.append(lengths.get("min") if len(set(lengths.values())) == 1 else None)
         array = array.flatten()
-        whole = whole and array.null_count == 0
-    if not whole:
-        raise InputError(f"{path}: some rows or pixels are missing. Fill them in.")
-    if len(array) != n_rows * n_values:
+    if None in sides or array.null_count:
         raise InputError(
-            f"{path}: a row has {len(array) / n_rows:g} pixels, but {n_values} are needed. Bring "
-            "all images to one size."
+            f"{path}: some rows or pixels are missing, or rows differ in length. Bring all images "
+            "to one size."
         )
-    return array.to_numpy(zero_copy_only=False).reshape(n_rows, n_values)
+    if sides not in _possible_sides(shape):
+        wanted = " or ".join(" x ".join(map(str, one)) for one in _possible_sides(shape))
+        raise InputError(
+            f"{path}: a row has {' x '.join(map(str, sides))} pixels, but {wanted} are needed. "
+            "Bring all images to that size."
+        )
+    return array.to_numpy(zero_copy_only=False).reshape(n_rows, math.prod(shape))
+
+
+def _possible_sides(shape: tuple[int, ...]) -> list[list[int]]:
+    """Return how lists of pixels may be nested, the channels last.
+
+    Examples
+    --------
+    >>> _possible_sides((1, 8, 9)), _possible_sides((3, 8, 9)), _possible_sides((64,))
+    ([[72], [8, 9], [8, 9, 1]], [[216], [8, 9, 3]], [[64]])
+    """
+    if len(shape) == 1:
+        return [list(shape)]
+    channels, height, width = shape
+    grey = [[height, width]] if channels == 1 else []
+    return [[math.prod(shape)], *grey, [height, width, channels]]

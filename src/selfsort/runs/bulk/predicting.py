@@ -130,10 +130,15 @@ def predict_in_parts(
     )
     from selfsort.runs.bulk.working import make_missing
 
-    run, out = Path(run).absolute(), Path(out).absolute()
+    if engine == "ray":  # whose processes are in other folders
+        run, out = Path(run).absolute(), Path(out).absolute()
+        data = data if is_named(str(data)) else Path(data).absolute()
+    run, out = Path(run), Path(out)
     if engine == "local" and workers is not None:
         raise InputError("--workers goes with --engine ray: give --threads, or leave it out.")
     _check_numbers(part_size=part_size, workers=workers, threads=threads)
+    if abstain is not None and not 0 <= abstain <= 1:
+        raise InputError(f"abstain must be from 0 to 1. Got {abstain:g} instead.")
     estimator = load_with_classes(run)
     source = source_for(estimator, str(data), on_error, column)
     check_usable(estimator, source)
@@ -176,11 +181,16 @@ def _check_numbers(**numbers: int | None) -> None:
 # ---- data -------------------------------------------------------------------------------------
 
 
+def is_named(data: str) -> bool:
+    """Return whether this is the name of a data set, and not a path."""
+    return data in {info.name for info in known_datasets()}
+
+
 def source_for(estimator: Any, data: str, on_error: OnError, column: str | None) -> Source:
     """Return the images of a path, or the test images of a named data set, for an estimator."""
     shape = estimator.input_shape_
-    if data not in {info.name for info in known_datasets()}:
-        return open_source(Path(data).absolute(), shape, on_error=on_error, column=column)
+    if not is_named(data):
+        return open_source(data, shape, on_error=on_error, column=column)
     named = load_dataset(data, size=square_side(shape))
     return WholeSource(named.test or named.train, data)
 
