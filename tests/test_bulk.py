@@ -9,8 +9,7 @@ import csv
 import io
 import json
 import random
-import subprocess
-import sys
+import shutil
 import tarfile
 from pathlib import Path
 from unittest import mock
@@ -49,13 +48,14 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def named_run(tmp_path_factory) -> Path:
-    """Return a run whose classes are words."""
-    folder = tmp_path_factory.mktemp("named")
-    write_folder(folder / "photos", n=60, names=WORDS)
-    options = ("--labels", "all", "--epochs", 1, "--threads", 1)
-    assert call("train", folder / "photos", "--out", folder / "run", *options).code == 0
-    return folder / "run"
+def named_run(place) -> Path:
+    """Return the run with words for its classes."""
+    run = place / "named" / "run"
+    shutil.copytree(place / "run", run)
+    config = json.loads((run / "config.json").read_text())
+    words = [WORDS[k] for k in config["classes"]]
+    (run / "config.json").write_text(json.dumps(config | {"classes": words}))
+    return run
 
 
 def parts_of(out: Path) -> dict[str, bytes]:
@@ -112,7 +112,7 @@ def test_a_named_data_set_and_what_is_said(place, tmp_path) -> None:
     table = table_of(out)
     assert outcome.out == f"{out}/: {len(table)} images in 1 part, {len(table)} of them in doubt\n"
     assert table["class"].isna().all()
-    assert outcome.err.startswith("part-000000.parquet: 297 of 297 images, ")
+    assert outcome.err.startswith(f"part-000000.parquet: {len(table)} of {len(table)} images, ")
 
 
 def test_the_parts_are_the_images_in_their_order(place, tmp_path) -> None:
@@ -441,7 +441,7 @@ def test_a_disk_that_is_full_is_one_line(place, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_prediction_ends_with_the_same_bytes(place, tmp_path) -> None:
-    images = np.tile(digits(300)[0], (4, 1, 1))
+    images = np.tile(digits(300)[0], (2, 1, 1))
     np.save(tmp_path / "new.npy", images)
     options = ("--part-size", 20, "--threads", 1)
     whole, out = tmp_path / "whole", tmp_path / "killed"
@@ -471,12 +471,13 @@ def test_malformed_data_is_one_line(name, place, tmp_path) -> None:
     assert tree(tmp_path) == before
 
 
-def test_a_file_that_is_damaged_further_on_keeps_what_is_done(place, tmp_path) -> None:
+def test_a_file_that_is_damaged_further_on_keeps_what_is_done(place, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("selfsort.sources.tables.ROWS_AT_ONCE", {True: 64, False: 40})
     data, out = tmp_path / "data.parquet", tmp_path / "classes"
     pq.write_table(
-        pa.table({"image": digits(N)[0].reshape(N, -1).tolist()}),
+        pa.table({"image": digits(240)[0].reshape(240, -1).tolist()}),
         data,
-        row_group_size=30,
+        row_group_size=80,
         use_dictionary=False,
         compression="none",
     )
@@ -485,7 +486,7 @@ def test_a_file_that_is_damaged_further_on_keeps_what_is_done(place, tmp_path) -
     start = group.data_page_offset
     content[start : start + 40] = b"\xff" * 40
     data.write_bytes(content)
-    outcome = call("predict", place / "run", data, "--out", out, "--part-size", 30)
+    outcome = call("predict", place / "run", data, "--out", out, "--part-size", 80)
     assert outcome.code == 2
     assert outcome.err.splitlines()[-1].startswith(
         f"selfsort: {data}: not a readable .parquet file ("
@@ -503,8 +504,3 @@ def test_the_manifest_says_what_it_belongs_to(place, tmp_path) -> None:
         "part_size": 40,
         "threads": 1,
     }
-
-
-def test_help_does_not_import_pyarrow() -> None:
-    code = "import sys, selfsort.runs; sys.exit('pyarrow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
