@@ -203,8 +203,8 @@ def page(records: list[Record]) -> str:
             f"{last['date'][:10]}; {origin(last)}; {setting(last)} threads. "
             "`python benchmarks/bulk.py N`. Greyscale images of 28 × 28 in an .npy file; start, "
             "loading and writing included. A load above 0 before it means that other programs "
-            "ran at the same time, and the images a second are too low. Images in doubt, those with a "
-            f"probability below {DOUBT}, are looked at five times, which takes longer.",
+            "ran at the same time, and the images a second are too low. Images in doubt, those "
+            f"with a probability below {DOUBT}, are looked at five times, which takes longer.",
             "",
             *table(titles, (cells(one) for _, one in sorted(shown.items()))),
             "",

@@ -472,7 +472,7 @@ def test_malformed_data_is_one_line(name, place, tmp_path) -> None:
 
 
 def test_a_file_that_is_damaged_further_on_keeps_what_is_done(place, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("selfsort.sources.tables.ROWS_AT_ONCE", {True: 64, False: 40})
+    monkeypatch.setattr("selfsort.sources.tables.PIXELS_AT_ONCE", 40 * 16 * 16)
     data, out = tmp_path / "data.parquet", tmp_path / "classes"
     pq.write_table(
         pa.table({"image": digits(240)[0].reshape(240, -1).tolist()}),

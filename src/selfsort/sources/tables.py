@@ -18,11 +18,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selfsort.errors import InputError
-from selfsort.images.arrays import as_float32, as_images
 from selfsort.images.files import check_file, check_unpacked
 from selfsort.images.folders import OnError
 from selfsort.sources.base import (
@@ -31,14 +29,21 @@ from selfsort.sources.base import (
     Source,
     facts_of_files,
     fingerprint_of,
-    picture_in,
+)
+from selfsort.sources.columns import (
+    bytes_of,
+    column_of,
+    from_pixels,
+    holds_pictures,
+    read_picture,
+    stored,
 )
 
-USUAL_NAMES = ("image", "images", "img", "picture", "pixels")
-"""What a column of images is mostly called, where several could be that."""
-ROWS_AT_ONCE = {True: 64, False: 1024}
-"""Rows of encoded pictures, and of pixels, that are unpacked at once."""
+PICTURES_AT_ONCE, PIXELS_AT_ONCE = 64, 2**17
+"""How many encoded pictures, or pixels in lists, are unpacked at once."""
 BUFFER = 2**20
+AT_ONCE = 1024
+"""Rows that are passed over at once."""
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError)
 
 
@@ -74,15 +79,15 @@ class TableSource(Source):
         for path in self.paths:
             check_file(path)
             with _naming(path), _opened(path) as table:
-                self.column = _column_of(path, table.schema, self.column)
+                self.column = column_of(path, table.schema, self.column)
                 counts.append(_checked_count(path, table.count(self.column)))
                 kind = table.schema.field(self.column).type
         self.ends = list(itertools.accumulate(counts))
         if not len(self):
             raise InputError(f"{where}: has no rows. Give at least one image.")
-        if _holds_pictures(_stored(kind)):
+        if holds_pictures(stored(kind)):
             self.pictures = Pictures(shape, on_error, self.where)
-        self._cursor: tuple[int, int, Iterator[pa.Array]] | None = None
+        self._cursor: Cursor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_cursor": None}
@@ -115,40 +120,58 @@ class TableSource(Source):
                 raise pa.ArrowInvalid("it has fewer rows than it promises")
             rows = list(range(before + start, before + stop))
             arrays = [one.storage if isinstance(one, pa.ExtensionArray) else one for one in arrays]
-            if not _holds_pictures(arrays[0].type):
-                return Chunk(_from_pixels(path, arrays, self.shape, rows[0]), rows)
-            contents = [content for array in arrays for content in _bytes_of(array)]
+            if not holds_pictures(arrays[0].type):
+                return Chunk(from_pixels(path, arrays, self.shape, rows[0]), rows)
+            contents = [content for array in arrays for content in bytes_of(array)]
         return self.pictures.chunk(
-            (row, functools.partial(_picture, f"{path}, row {start + i}", contents[i]))
+            (row, functools.partial(read_picture, f"{path}, row {start + i}", contents[i]))
             for i, row in enumerate(rows)
         )
 
     def _arrays(self, k: int, start: int, stop: int) -> list[pa.Array]:
         """Return rows of a file's column, going on from where the last call ended if it can."""
-        assert self.column is not None  # noqa: S101 - it was found when the files were opened
-        position, arrays = start, None
-        if self._cursor is not None and self._cursor[0] == k and self._cursor[1] <= start:
-            _, position, arrays = self._cursor
-        if arrays is None:
-            position, arrays = _columns(self.paths[k], self.column, start)
-        found = []
-        self._cursor = None  # which an error would leave behind
-        while position < stop:
-            array = next(arrays, None)
-            if array is None:
-                break
-            end = position + len(array)
-            part = array[max(0, start - position) : max(0, stop - position)]
-            if len(part):
-                found.append(part)
-            if end > stop:
-                arrays = itertools.chain([array[stop - position :]], arrays)
-            position = min(end, stop)
-        self._cursor = k, position, arrays
+        cursor, self._cursor = self._cursor, None  # an error leaves none behind
+        if cursor is None or cursor.file != k or cursor.position > start:
+            assert self.column is not None  # noqa: S101 - it was found when the files were opened
+            table = _table(self.paths[k])  # the arrays close it, when they are forgotten
+            position, arrays = table.columns(self.column, start, math.prod(self.shape))
+            cursor = Cursor(k, position, arrays)
+        cursor.skip(start)
+        found = cursor.take(stop - start)
+        self._cursor = cursor
         return found
 
     def fingerprint(self) -> str:
         return fingerprint_of([*facts_of_files(self.paths), self.column])
+
+
+class Cursor:
+    """Where the reading of a file's column is: what comes next, and what is left of an array."""
+
+    def __init__(self, file: int, position: int, arrays: Iterator[pa.Array]) -> None:
+        self.file = file
+        self.position = position
+        self.arrays = arrays
+        self.rest: pa.Array | None = None
+
+    def take(self, n_rows: int) -> list[pa.Array]:
+        """Return so many rows, fewer only at the end of the file."""
+        found: list[pa.Array] = []
+        while n_rows:
+            array = self.rest if self.rest is not None else next(self.arrays, None)
+            if array is None:
+                break
+            part = array[:n_rows]
+            self.rest = array[n_rows:] if n_rows < len(array) else None
+            self.position += len(part)
+            n_rows -= len(part)
+            found.append(part)
+        return found
+
+    def skip(self, start: int) -> None:
+        """Go on to a position, array by array."""
+        while self.position < start and self.take(min(AT_ONCE, start - self.position)):
+            pass
 
 
 # ---- files ------------------------------------------------------------------------------------
@@ -159,7 +182,8 @@ class _Parquet:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file = pq.ParquetFile(path, buffer_size=BUFFER)
+        # Read as it is unpacked: with pre_buffer a column of many rows would be there at once.
+        self.file = pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
         self.schema: pa.Schema = self.file.schema_arrow
 
     def count(self, column: str) -> int:
@@ -174,15 +198,23 @@ class _Parquet:
         check_unpacked(self.path, n_bytes)
         return int(metadata.num_rows)
 
-    def columns(self, column: str, start: int) -> tuple[int, Iterator[pa.Array]]:
-        """Return a position not after `start`, and the column's arrays from there on."""
+    def _rows_at_once(self, column: str, n_values: int) -> int:
+        if holds_pictures(stored(self.schema.field(column).type)):
+            return PICTURES_AT_ONCE
+        return max(1, PIXELS_AT_ONCE // n_values)
+
+    def columns(self, column: str, start: int, n_values: int) -> tuple[int, Iterator[pa.Array]]:
+        """Return a position not after `start`, and the column's arrays from there on.
+
+        Where these are lists, so many values are in each.
+        """
         metadata = self.file.metadata
         n_groups = metadata.num_row_groups
         sizes = [metadata.row_group(i).num_rows for i in range(n_groups)]
         ends = list(itertools.accumulate(sizes))
         first = bisect.bisect_right(ends, start)
         batches = self.file.iter_batches(
-            ROWS_AT_ONCE[_holds_pictures(_stored(self.schema.field(column).type))],
+            self._rows_at_once(column, n_values),
             row_groups=list(range(first, n_groups)),
             columns=[column],
             use_threads=False,
@@ -215,7 +247,7 @@ class _Arrow:
         """Return the number of rows."""
         return sum(batch.num_rows for batch in self.batches())
 
-    def columns(self, column: str, start: int) -> tuple[int, Iterator[pa.Array]]:
+    def columns(self, column: str, start: int, n_values: int) -> tuple[int, Iterator[pa.Array]]:
         """Return a position not after `start`, and the column's arrays from there on."""
         position, batches = 0, self.batches()
         for batch in batches:
@@ -236,19 +268,17 @@ def _sound_column(batch: pa.RecordBatch, column: str) -> pa.Array:
     return array
 
 
+def _table(path: Path) -> _Parquet | _Arrow:
+    return _Parquet(path) if path.suffix.lower() == ".parquet" else _Arrow(path)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[_Parquet | _Arrow]:
-    table = _Parquet(path) if path.suffix.lower() == ".parquet" else _Arrow(path)
+    table = _table(path)
     try:
         yield table
     finally:
         table.close()
-
-
-def _columns(path: Path, column: str, start: int) -> tuple[int, Iterator[pa.Array]]:
-    """Return a position not after `start`, and arrays from there on; the file closes at the end."""
-    table = _Parquet(path) if path.suffix.lower() == ".parquet" else _Arrow(path)
-    return table.columns(column, start)
 
 
 @contextmanager
@@ -270,133 +300,3 @@ def _checked_count(path: Path, n_rows: int) -> int:
     if not 0 <= n_rows <= path.stat().st_size:
         raise InputError(f"{path}: promises {n_rows} rows, more than it has bytes. Write it again.")
     return n_rows
-
-
-# ---- columns ----------------------------------------------------------------------------------
-
-
-def _column_of(path: Path, schema: pa.Schema, wanted: str | None) -> str:
-    """Return the name of the column that holds the images."""
-    possible = [field.name for field in schema if _can_hold_images(field.type)]
-    shown = ", ".join(schema.names[:20])
-    if wanted is not None:
-        if schema.names.count(wanted) != 1:
-            raise InputError(f"{path}: has no column '{wanted}', but {shown}. Give --column.")
-        if wanted not in possible:
-            raise InputError(
-                f"{path}: the column '{wanted}' holds {schema.field(wanted).type}, not images. "
-                "Give --column, or a column of encoded pictures or of lists of pixels."
-            )
-        return wanted
-    usual = [name for name in USUAL_NAMES if name in possible]
-    if not possible:
-        raise InputError(
-            f"{path}: has no column of images, but {shown or 'none at all'}. Give a column of "
-            "encoded pictures, or of lists of pixels."
-        )
-    if len(possible) > 1 and not usual:
-        raise InputError(
-            f"{path}: several columns could hold images: {', '.join(possible[:20])}. "
-            "Say which with --column."
-        )
-    found = usual[0] if usual else possible[0]
-    if schema.names.count(found) != 1:
-        raise InputError(f"{path}: has several columns named '{found}'. Rename them.")
-    return found
-
-
-def _stored(kind: pa.DataType) -> pa.DataType:
-    """Return how a type is stored, where a library such as `datasets` gave it a name."""
-    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
-
-
-def _can_hold_images(kind: pa.DataType) -> bool:
-    kind = _stored(kind)
-    return _holds_pictures(kind) or _leaf(kind) is not None
-
-
-def _holds_pictures(kind: pa.DataType) -> bool:
-    """Return whether values are encoded pictures: bytes, or a structure with `bytes` in it."""
-    if pa.types.is_struct(kind):
-        fields = {field.name: field.type for field in kind}
-        return "bytes" in fields and _is_binary(fields["bytes"])
-    return _is_binary(kind)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def _leaf(kind: pa.DataType) -> pa.DataType | None:
-    """Return the type of the numbers in lists, or in lists of lists; None where there are none."""
-    depth = 0
-    while (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    ):
-        kind, depth = kind.value_type, depth + 1
-    number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    return kind if 1 <= depth <= 3 and number else None
-
-
-def _bytes_of(array: pa.Array) -> list[bytes | None]:
-    if pa.types.is_struct(array.type):
-        array = array.flatten()[array.type.get_field_index("bytes")]
-    return array.to_pylist()
-
-
-def _picture(name: str, content: bytes | None, height: int, width: int) -> tuple[str, np.ndarray]:
-    if content is None:
-        raise InputError(f"{name}: holds no picture. Fill it in, or leave the row out.")
-    return picture_in(content, name, height, width)
-
-
-def _from_pixels(
-    path: Path, arrays: list[pa.Array], shape: tuple[int, ...], first: int
-) -> np.ndarray:
-    """Return lists of pixels as images ``(n, channels, height, width)``, or as vectors."""
-    values = np.concatenate([_flat(path, array, shape) for array in arrays])
-    if len(shape) == 1:
-        return as_float32(as_images(values, name=str(path)), str(path), first)
-    if values.dtype.kind == "f":
-        raise InputError(
-            f"{path}: holds pixels as floats, whose white may be 1 or 255. Write them as uint8."
-        )
-    channels, height, width = shape
-    return as_images(values, (height, width, channels), name=str(path))
-
-
-def _flat(path: Path, array: pa.Array, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the numbers of each list, ``(n, values)``."""
-    n_rows, sides = len(array), []
-    while pa.types.is_nested(array.type):
-        whole = array.null_count == 0
-        lengths = pc.min_max(pc.list_value_length(array)).as_py() if whole else {}
-        sides.append(lengths.get("min") if len(set(lengths.values())) == 1 else None)
-        array = array.flatten()
-    if None in sides or array.null_count:
-        raise InputError(
-            f"{path}: some rows or pixels are missing, or rows differ in length. Bring all images "
-            "to one size."
-        )
-    if sides not in _possible_sides(shape):
-        wanted = " or ".join(" x ".join(map(str, one)) for one in _possible_sides(shape))
-        raise InputError(
-            f"{path}: a row has {' x '.join(map(str, sides))} pixels, but {wanted} are needed. "
-            "Bring all images to that size."
-        )
-    return array.to_numpy(zero_copy_only=False).reshape(n_rows, math.prod(shape))
-
-
-def _possible_sides(shape: tuple[int, ...]) -> list[list[int]]:
-    """Return how lists of pixels may be nested, the channels last.
-
-    Examples
-    --------
-    >>> _possible_sides((1, 8, 9)), _possible_sides((3, 8, 9)), _possible_sides((64,))
-    ([[72], [8, 9], [8, 9, 1]], [[216], [8, 9, 3]], [[64]])
-    """
-    if len(shape) == 1:
-        return [list(shape)]
-    channels, height, width = shape
-    grey = [[height, width]] if channels == 1 else []
-    return [[math.prod(shape)], *grey, [height, width, channels]]
