@@ -90,6 +90,7 @@ def bytes_of(array: pa.Array) -> list[bytes | None]:
 def read_picture(
     name: str, content: bytes | None, height: int, width: int
 ) -> tuple[str, np.ndarray]:
+    """Return the name and the pixels of an encoded picture."""
     if content is None:
         raise InputError(f"{name}: holds no picture. Fill it in, or leave the row out.")
     return picture_in(content, name, height, width)
