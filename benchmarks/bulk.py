@@ -53,7 +53,7 @@ from selfsort.verified import matching
 LINES = RESULTS / "bulk.jsonl"
 FOLDER = ROOT / "runs" / "bulk"
 N_IMAGES = 200_000
-N_TRAINING, EPOCHS = 20_000, 6
+N_TRAINING, EPOCHS = 4000, 8
 CHUNK = 5000
 GIBIBYTE = 2**30
 
