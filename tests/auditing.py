@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import malformed
+import malformed_bulk
 import numpy as np
+import pyarrow as pa
 from rich.console import Console
 from running import call, write_folder, write_npz
 
@@ -24,6 +26,7 @@ from selfsort.errors import InputError
 from selfsort.report import write_report
 from selfsort.runs import (
     Request,
+    predict_in_parts,
     predict_to_csv,
     read_record,
     resumed,
@@ -93,6 +96,26 @@ def payloads(folder: Path, run: Path) -> dict[str, tuple[object, ...]]:
     script = f"<svg xmlns='http://www.w3.org/2000/svg'><script>{touch}</script></svg>"
     pictures("script", script.encode())
 
+    def in_parts(name: str, content: bytes) -> None:
+        path = folder / name
+        path.write_bytes(content)
+        made[name] = ("parts", run, path, "--out", folder / "parts")
+
+    image = {"image": [pickled, pickled]}
+    in_parts("pickle.parquet", pickled)
+    in_parts("member.parquet", malformed_bulk.parquet(image))
+    in_parts("member.arrow", malformed_bulk.arrow(image))
+    in_parts("extension.arrow", malformed_bulk.arrow({"image": evil_extension(pickled)}))
+    names = ("0.pyd", "0.pickle", "0.pkl", "0.pth", "0.py")  # webdataset's decoders would run some
+    others = [malformed_bulk.member(name, pickled) for name in names]
+    in_parts("others.tar", malformed_bulk.tar(*others))
+    in_parts("member.tar", malformed_bulk.tar(*others, malformed_bulk.member("0.png", pickled)))
+    outside = malformed_bulk.member(str(marker)[1:], b"x"), malformed_bulk.member("../marker.png")
+    in_parts("outside.tar", malformed_bulk.tar(*outside))
+    piped = folder / f"pipe:touch {marker.name};.tar"  # what webdataset would give to a shell
+    piped.write_bytes(pickled)
+    made["pipe.tar"] = ("parts", run, piped, "--out", folder / "parts")
+
     labels = folder / "labels.csv"
     labels.write_bytes(pickled)
     photos = write_folder(folder / "photos", n=12)
@@ -133,6 +156,13 @@ def payloads(folder: Path, run: Path) -> dict[str, tuple[object, ...]]:
     return made
 
 
+def evil_extension(pickled: bytes) -> pa.Array:
+    """Return a column whose type old versions of Arrow rebuilt from a pickle."""
+    metadata = {"ARROW:extension:name": "arrow.py_extension_type"}
+    field = pa.field("image", pa.int8(), metadata=metadata | {"ARROW:extension:metadata": pickled})
+    return pa.array([{"image": 1}], pa.struct([field]))
+
+
 def sound_loads(folder: Path, run: Path) -> list[tuple[object, ...]]:
     """Return commands that read every kind of sound data."""
     data = folder / "sound.npy"
@@ -152,6 +182,12 @@ def sound_loads(folder: Path, run: Path) -> list[tuple[object, ...]]:
     commands: list[tuple[object, ...]] = [
         ("predict", run, source, "--out", folder / "classes.csv", "--force") for source in sources
     ]
+    (folder / "sound.parquet").write_bytes(malformed_bulk.SOUND)
+    (folder / "sound.arrow").write_bytes(malformed_bulk.STREAM)
+    shard = malformed_bulk.tar(malformed_bulk.ONE, malformed_bulk.member("0.pyd", b"x"))
+    (folder / "sound.tar").write_bytes(shard)
+    tables = (folder / f"sound.{kind}" for kind in ("npy", "parquet", "arrow", "tar"))
+    commands += [("parts", run, source, "--out", folder / "parts") for source in (*tables, photos)]
     todo = ("suggest", run, photos, "--n", 3, "--out", folder / "todo.csv", "--force")
     return [*commands, (*todo, "--labels", labels), ("report", run)]
 
@@ -174,6 +210,8 @@ def told(command: tuple[object, ...]) -> tuple[int, str]:
             train(Request(str(first), labels=labels and str(labels), out=out), QUIET)
         elif name == "predict":
             predict_to_csv(first, str(rest[0]), rest[2], force=True)
+        elif name == "parts":
+            predict_in_parts(first, str(rest[0]), rest[2], force=True, console=QUIET)
         else:
             suggest_to_csv(first, str(rest[0]), rest[4], n_images=3, labels=rest[-1], force=True)
     except InputError as error:

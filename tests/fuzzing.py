@@ -10,6 +10,7 @@ from typing import NamedTuple
 from unittest import mock
 
 import malformed
+import malformed_bulk
 import numpy as np
 from PIL import Image
 
@@ -20,6 +21,7 @@ from selfsort.images import read_images, read_labels
 from selfsort.images.pixels import picture_size, read_picture
 from selfsort.report.reading import read_history, read_result
 from selfsort.runs import read_record
+from selfsort.sources import open_source
 from selfsort.verified import DamagedError, read_folder
 
 
@@ -108,6 +110,16 @@ def _weights() -> bytes:
     return safetensors.numpy.save({"a": np.ones((2, 2), np.float32), "b": np.arange(3)})
 
 
+def _range(path: Path) -> object:
+    """Read the first images of what is read range by range."""
+    source = open_source(path, (1, malformed_bulk.SIDE, malformed_bulk.SIDE))
+    return source.read(0, min(len(source), 32))
+
+
+STREAMS = [malformed_bulk.STREAM, malformed_bulk.WITH_FOOTER]
+ENCODED = {"image": malformed_bulk.pictures(malformed_bulk.png(), malformed_bulk.png())}
+
+
 READERS: dict[str, Reader] = {
     "idx": Reader("x-images.idx", read_images, [malformed.SOUND]),
     "idx.gz": Reader("x.idx.gz", read_images, [malformed.PACKED]),
@@ -124,6 +136,9 @@ READERS: dict[str, Reader] = {
     "result": Reader("result.json", lambda p: read_result(p.parent), [b'{"train": {"nmi": 0.5}}']),
     "history": Reader("history.jsonl", lambda p: read_history(p.parent), [b'{"epoch": 1}\n{}\n']),
     "manifest": Reader("manifest.json", _manifest, [b'{"folder": "x", "sha256": {"a": "b"}}\n']),
+    # Parquet is not among them: pyarrow itself ends the process for about one file in 10,000.
+    "arrow": Reader("x.arrow", _range, [*STREAMS, malformed_bulk.arrow(ENCODED)]),
+    "tar": Reader("x.tar", _range, [malformed_bulk.tar(malformed_bulk.ONE, malformed_bulk.TWO)]),
     "checkpoint": Reader("content", _checkpoint, [_weights() + b'{"identity": {}}']),
 }
 

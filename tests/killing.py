@@ -34,7 +34,9 @@ def write_data(path: Path) -> Path:
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()
 PROCESSES = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 if FORKS:
-    PROCESSES.set_forkserver_preload(["selfsort.runs", "torch._dynamo"])
+    PROCESSES.set_forkserver_preload(
+        ["selfsort.runs", "selfsort.runs.bulk.working", "selfsort.sources.tables", "torch._dynamo"]
+    )
 """A fork of a process that has imported everything (torch's optimizers take the second) starts 8 s
 faster, and is as real."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from malformed_bulk import BULK, HEAVY, BulkCase
 from PIL import Image, PngImagePlugin
 
 RNG = np.random.default_rng(0)
@@ -731,6 +732,19 @@ for _name, _content in {"empty": b"", "text": b"hello", "a list": b"[]"}.items()
     RUNS[f"report, result.json {_name}"] = _reports(replaced("result.json", _content))
     RUNS[f"resume, run.json {_name}"] = _resumes(_content)
 RUNS["resume, run.json of brackets"] = _resumes(b"[" * 100_000)
+
+
+def in_parts(make: Callable[[Path], BulkCase]) -> Callable[[Path, Path], Case]:
+    def case_of(folder: Path, run: Path) -> Case:
+        arguments, named = make(folder)
+        command = ["predict", run, "--on-error", "stop", *arguments]
+        return Case(command if "--out" in command else [*command, "--out", folder / "out"], named)
+
+    return case_of
+
+
+for _name in HEAVY:
+    RUNS[f"predict, {_name}"] = in_parts(BULK[_name])
 
 
 def all_cases(run: Path) -> Iterator[tuple[str, Make]]:

@@ -318,7 +318,7 @@ ERRORS = {
         "{nowhere}: there is no such file or folder. Check the path.",
     ),
     "predict of a broken image": (
-        "predict {run} {broken} --on-error stop --out {new}",
+        "predict {run} {broken} --on-error stop --out {new}.csv",
         "{broken}/004.png: not a readable PNG or JPEG (image file is truncated). Nothing was "
         "written.",
     ),
@@ -328,11 +328,28 @@ ERRORS = {
     ),
     "predict over a folder": (
         "predict {run} {small.npz} --out {photos} --force",
-        "{photos}: cannot be written there. Give a file in an existing folder.",
+        "{photos}: holds files that no prediction wrote, such as '000.png'. Nothing was written: "
+        "give another --out.",
     ),
     "predict into no folder": (
         "predict {run} {small.npz} --out {nowhere}/classes.csv",
         "{nowhere}/classes.csv: cannot be written there. Give a file in an existing folder.",
+    ),
+    "predict to a file as if it were a folder": (
+        "predict {run} {small.npz} --out {a-file}/",
+        "{a-file}: is a file, not a folder. Give another --out.",
+    ),
+    "predict to a file with what goes with a folder": (
+        "predict {run} {small.npz} --out {new}.csv --part-size 9",
+        "--part-size goes with a folder as --out, such as classes/. See 'selfsort predict --help'.",
+    ),
+    "predict with workers that nobody starts": (
+        "predict {run} {small.npz} --out {new} --workers 2",
+        "--workers goes with --engine ray: give --threads, or leave it out.",
+    ),
+    "predict of a column that is not there": (
+        "predict {run} {small.npz} --out {new} --column pixels",
+        "{small.npz}: has no columns. Leave --column out.",
     ),
     "predict to nothing": (
         "predict {run} {small.npz}",

@@ -45,6 +45,7 @@ WITH_COMMANDS = [page for page in PAGES if blocks(page, "bash")]
 def test_the_pages_with_code_are_found() -> None:
     assert WITH_PYTHON == [
         "bottlenecks.md",
+        "bulk.md",
         "compare-bottlenecks.md",
         "doctor.md",
         "export.md",
@@ -56,6 +57,7 @@ def test_the_pages_with_code_are_found() -> None:
         "zh/readme.md",
     ]
     assert WITH_COMMANDS == [
+        "bulk.md",
         "compare-bottlenecks.md",
         "doctor.md",
         "export.md",

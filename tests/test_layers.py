@@ -17,7 +17,8 @@ LAYERS = (
     {"errors", "verified", "version"},
     {"parallel", "precision"},
     {"images"},
-    {"networks", "bottlenecks", "objectives", "augment", "grouping", "scores", "datasets"},
+    {"networks", "bottlenecks", "objectives", "augment", "grouping", "scores"}
+    | {"datasets", "sources"},
     {"training", "checkpoints"},
     {"sorting", "recipes"},
     {"estimators"},

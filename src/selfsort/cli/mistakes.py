@@ -20,6 +20,12 @@ def usage_message(error: Any) -> str:
     return f"{message}{full_stop}{given}"
 
 
+def given(context: Any, name: str) -> bool:
+    """Return whether a parameter is on the command line, and not by default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 class Command(TyperCommand):
     """A command that tells of every option that is wrong, and not of the first only."""
 

@@ -79,6 +79,13 @@ OnErrorOption = Annotated[
 ]
 
 
+class Engine(enum.StrEnum):
+    """Who makes the parts of a prediction."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 def _check_seconds(seconds: float) -> float:
     if math.isfinite(seconds) and seconds >= 0:
         return seconds

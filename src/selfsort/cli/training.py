@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selfsort.cli.mistakes import USAGE_ERROR
+from selfsort.cli.mistakes import USAGE_ERROR, given
 from selfsort.cli.options import (
     CheckpointEveryOption,
     ClassesOption,
@@ -135,7 +135,7 @@ def _check_alone(context: typer.Context) -> None:
     given = [
         parameter
         for parameter in context.command.params
-        if parameter.name not in ("resume", "finish", None) and _given(context, str(parameter.name))
+        if parameter.name not in ("resume", "finish", None) and given(context, str(parameter.name))
     ]
     if given:
         name = given[0].opts[-1]
@@ -144,11 +144,6 @@ def _check_alone(context: typer.Context) -> None:
             f"--resume goes on with what the run was asked for: leave out {name}.",
             ctx=context,
         )
-
-
-def _given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _train(train_run: Callable[[Request], Path], request: Request) -> None:

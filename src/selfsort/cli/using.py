@@ -11,15 +11,32 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from selfsort.cli.options import DataArgument, ForceOption, OnError, OnErrorOption, RunArgument
+from selfsort.cli.mistakes import USAGE_ERROR, given
+from selfsort.cli.options import (
+    DataArgument,
+    Engine,
+    ForceOption,
+    OnError,
+    OnErrorOption,
+    RunArgument,
+)
 
 # torch, scikit-learn and the rest are imported inside the commands: help must not wait for them.
 
 
 def predict(
+    context: typer.Context,
     run: RunArgument,
     data: DataArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.csv", help="Where the classes go.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            metavar="FILE.csv|DIR",
+            help="Where the classes go: a name with an ending is a CSV file, any other a folder "
+            "of Parquet parts, and so is one that ends with / or is a folder already.",
+        ),
+    ],
     abstain: Annotated[
         float | None,
         typer.Option(
@@ -32,8 +49,33 @@ def predict(
     ] = None,
     on_error: OnErrorOption = OnError.SKIP,
     force: ForceOption = False,
+    engine: Annotated[
+        Engine, typer.Option("--engine", help="Parts: made by this process, or by Ray's.")
+    ] = Engine.LOCAL,
+    part_size: Annotated[
+        int, typer.Option("--part-size", metavar="N", min=1, help="Parts: images in each.")
+    ] = 65_536,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", min=1, help="Parts: Ray's processes. Default: what fits."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", metavar="T", min=1, help="Parts: threads of each process."),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option("--column", metavar="NAME", help="Parts: column of images in Parquet, Arrow."),
+    ] = None,
 ) -> None:
-    """Write file (or index), class, probability and outlier of each image to a CSV file.
+    """Write file (or index), class, probability and outlier of each image.
+
+    Into a CSV file, or, where there are more images than fit into memory, into a folder of Parquet
+    parts. The parts need the extra data. DATA may then also be Parquet, Arrow, or WebDataset's tar
+    shards, or a folder of them. The same command again goes on where it was ended or killed: parts
+    that are there are kept.
 
     Of a named data set, the test images are taken. The column outlier is the share of the training
     images that are less unusual than the image: from 0 to 1.
@@ -43,14 +85,58 @@ def predict(
         selfsort predict runs/mnist-sort photos/ --out classes.csv
 
         selfsort predict runs/mnist-sort photos/ --out classes.csv --abstain 0.9
-    """
-    from selfsort.runs import predict_to_csv
 
-    predicted = predict_to_csv(
-        run, data, out, abstain=abstain, on_error=on_error.value, force=force
+        selfsort predict runs/mnist-sort images.npy --out classes/
+
+        selfsort predict runs/mnist-sort shards/ --out classes/ --engine ray --workers 4 --threads 2
+    """
+    if not _is_folder(out):
+        _check_no_part_options(context)
+        from selfsort.runs import predict_to_csv
+
+        predicted = predict_to_csv(
+            run, data, Path(out), abstain=abstain, on_error=on_error.value, force=force
+        )
+        print(f"{out}: {predicted.n_images:,} images{_doubtful(abstain, predicted.n_doubtful)}")
+        return
+    from selfsort.runs import predict_in_parts
+
+    made = predict_in_parts(
+        run,
+        data,
+        out,
+        part_size=part_size,
+        engine=engine.value,
+        workers=workers,
+        threads=threads,
+        column=column,
+        abstain=abstain,
+        on_error=on_error.value,
+        force=force,
     )
-    doubtful = f", {predicted.n_doubtful:,} of them in doubt" if abstain is not None else ""
-    print(f"{out}: {predicted.n_images:,} images{doubtful}")
+    parts = f"{made.n_parts:,} part{'' if made.n_parts == 1 else 's'}"
+    print(f"{out}: {made.n_images:,} images in {parts}{_doubtful(abstain, made.n_doubtful)}")
+
+
+def _is_folder(out: str) -> bool:
+    """Return whether `--out` means a folder of parts, by the one rule that its help tells."""
+    path = Path(out)
+    return out.endswith("/") or path.is_dir() or not (path.suffix or path.exists())
+
+
+def _check_no_part_options(context: typer.Context) -> None:
+    for parameter in context.command.params:
+        if parameter.name in PART_OPTIONS and given(context, str(parameter.name)):
+            raise USAGE_ERROR(
+                f"{parameter.opts[-1]} goes with a folder as --out, such as classes/.", ctx=context
+            )
+
+
+PART_OPTIONS = ("engine", "part_size", "workers", "threads", "column")
+
+
+def _doubtful(abstain: float | None, n_doubtful: int) -> str:
+    return f", {n_doubtful:,} of them in doubt" if abstain is not None else ""
 
 
 def suggest(

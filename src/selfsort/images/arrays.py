@@ -78,7 +78,7 @@ def as_images(X: Any, image_shape: tuple[int, ...] | None = None, *, name: str =
     if array.size == 0:
         raise InputError(f"{name} is empty: its shape is {array.shape}. Give at least one image.")
     if array.ndim == 2 and shape is None:
-        return _as_float32(array, name) if array.dtype != np.uint8 else array
+        return as_float32(array, name) if array.dtype != np.uint8 else array
     pixels = _as_pixels(_with_channels(array, shape, name), name)
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
@@ -87,12 +87,27 @@ def images_to_uint8(images: np.ndarray, where: str) -> np.ndarray:
     """Bring checked images to ``uint8``: floats in [0, 1] are scaled, others rounded."""
     if images.dtype == np.uint8:
         return images
-    low, high = float(images.min()), float(images.max())
+    return scaled_to_uint8(images, pixel_factor(float(images.min()), float(images.max()), where))
+
+
+def pixel_factor(low: float, high: float, where: str) -> int:
+    """Return what floats from `low` to `high` are multiplied by to be 0 to 255.
+
+    Examples
+    --------
+    >>> pixel_factor(0, 0.9, "a.npy"), pixel_factor(0, 254.9, "a.npy")
+    (255, 1)
+    """
     if low < 0 or high > 255:
         raise InputError(
             f"{where}: the pixels go from {low:g} to {high:g}. Scale them to 0..1 or 0..255."
         )
-    return np.rint(images * (255 if high <= 1 else 1)).astype(np.uint8)
+    return 255 if high <= 1 else 1
+
+
+def scaled_to_uint8(images: np.ndarray, factor: int) -> np.ndarray:
+    """Return floats, multiplied and rounded, as ``uint8``."""
+    return np.rint(images * factor).astype(np.uint8)
 
 
 def read_npy(path: Path) -> list[ImageSet]:
@@ -101,6 +116,20 @@ def read_npy(path: Path) -> list[ImageSet]:
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: is a zip archive, not an array. Name it .npz.")
     return [ImageSet(_file_images(array, str(path)))]
+
+
+def map_npy(path: Path) -> np.ndarray:
+    """Return the array of an ``.npy`` file, mapped into memory, its numbers not looked at.
+
+    Raises
+    ------
+    InputError
+        If it is no file of one array.
+    """
+    array = _load(path, mapped=True)
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: is a zip archive, not an array. Name it .npz.")
+    return array
 
 
 def read_npz(path: Path) -> list[ImageSet]:
@@ -207,7 +236,7 @@ def _as_pixels(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype.kind == "b":  # a mask: true is white
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype.kind == "f":
-        return _as_float32(array, name)
+        return as_float32(array, name)
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 255:
         raise InputError(
@@ -217,14 +246,16 @@ def _as_pixels(array: np.ndarray, name: str) -> np.ndarray:
     return array.astype(np.uint8)
 
 
-def _as_float32(array: np.ndarray, name: str) -> np.ndarray:
+def as_float32(array: np.ndarray, name: str, first_row: int = 0) -> np.ndarray:
+    """Return numbers as ``float32``, all of them finite; `first_row` is that of the array."""
     with np.errstate(over="ignore"):
         floats = array.astype(np.float32, copy=False)
     finite = np.isfinite(floats)
     if not finite.all():
         bad = int((~finite).reshape(len(floats), -1).any(axis=1).argmax())
         raise InputError(
-            f"{name} has NaN, infinity or a value too large for float32, first in row {bad}. "
+            f"{name} has NaN, infinity or a value too large for float32, first in row "
+            f"{first_row + bad}. "
             "Remove or replace it."
         )
     return floats
@@ -244,12 +275,15 @@ def _check_same_shape(parts: list[Part], path: Path) -> None:
         )
 
 
-def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
-    """Load without pickle; an archive that would unpack to too much is refused."""
+def _load(path: Path, *, mapped: bool = False) -> np.ndarray | dict[str, np.ndarray]:
+    """Load without pickle; an archive that would unpack to too much is refused.
+
+    An array is mapped into memory if it is large, or if that is asked for.
+    """
     try:
         if zipfile.is_zipfile(path):
             _check_archive(path)
-        elif path.stat().st_size >= MAPPED_BYTES:
+        elif mapped or path.stat().st_size >= MAPPED_BYTES:
             return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         with open(path, "rb") as file:
             loaded = np.load(file, allow_pickle=False)

@@ -34,11 +34,7 @@ def read_folder(folder: Path, size: int | None, on_error: OnError = "stop") -> l
     splits = _split_folders(folder)
     files = [_picture_files(folder / split) for split in splits]
     for split, names in zip(splits, files, strict=True):
-        if not names:
-            raise InputError(
-                f"{folder / split}: there is no PNG or JPEG file in it. "
-                "Give a folder of pictures, or of idx files with the names of MNIST."
-            )
+        _check_any(folder / split, names)
     paths = [
         folder / split / name for split, names in zip(splits, files, strict=True) for name in names
     ]
@@ -48,7 +44,7 @@ def read_folder(folder: Path, size: int | None, on_error: OnError = "stop") -> l
         kept = [i for i in range(len(names)) if start + i not in broken]
         shown = tuple((Path(split) / names[i]).as_posix() for i in kept)
         if not kept:
-            raise _none(folder / split, [broken[start + i] for i in range(len(names))])
+            raise none_readable(folder / split, [broken[start + i] for i in range(len(names))])
         part_of = images[row : row + len(kept)]
         parts.append(Part(part_of, _class_values([names[i] for i in kept]), shown))
         skipped.append(
@@ -61,6 +57,20 @@ def read_folder(folder: Path, size: int | None, on_error: OnError = "stop") -> l
         start, row = start + len(names), row + len(kept)
     sets = make_sets(parts, str(folder))
     return [replace(one, skipped=left) for one, left in zip(sets, skipped, strict=True)]
+
+
+def list_pictures(folder: Path) -> list[str]:
+    """Return the names of a folder's pictures, of the training part where there are two parts.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    split = _split_folders(folder)[0]
+    names = _picture_files(folder / split)
+    _check_any(folder / split, names)
+    return [(Path(split) / name).as_posix() for name in names]
 
 
 def common_size(sizes: list[tuple[int, int]], size: int | None) -> tuple[int, int]:
@@ -92,7 +102,7 @@ def _split_folders(folder: Path) -> list[str]:
         return ["."]
     others = sorted(subfolders - {"train", "test"})
     others += sorted(
-        entry.name for entry in entries if _is_picture(entry.name) and entry.name not in subfolders
+        entry.name for entry in entries if is_picture(entry.name) and entry.name not in subfolders
     )
     if others:
         raise InputError(
@@ -102,7 +112,16 @@ def _split_folders(folder: Path) -> list[str]:
     return ["train", "test"]
 
 
-def _is_picture(name: str) -> bool:
+def _check_any(folder: Path, names: list[str]) -> None:
+    if not names:
+        raise InputError(
+            f"{folder}: there is no PNG or JPEG file in it. "
+            "Give a folder of pictures, or of idx files with the names of MNIST."
+        )
+
+
+def is_picture(name: str) -> bool:
+    """Return whether a file is taken for a PNG or JPEG, by its name."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
@@ -112,7 +131,7 @@ def _picture_files(folder: Path) -> list[str]:
     for parent, subfolders, files in os.walk(folder, onerror=cannot_read):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         inside = Path(parent).relative_to(folder)
-        found += [(inside / name).as_posix() for name in files if _is_picture(name)]
+        found += [(inside / name).as_posix() for name in files if is_picture(name)]
     return sorted(found, key=lambda name: name.split("/"))
 
 
@@ -122,7 +141,13 @@ def _class_values(names: list[str]) -> np.ndarray | None:
     return np.array(classes) if any(classes) else None
 
 
-def _none(folder: Path, reasons: list[str]) -> InputError:
+def without_promise(error: InputError) -> str:
+    """Return why a picture cannot be read, where something may have been written."""
+    return str(error).removesuffix(" Nothing was written.")
+
+
+def none_readable(folder: Path, reasons: list[str]) -> InputError:
+    """Return the error for pictures of which none can be read."""
     first = reasons[0] if len(reasons) == 1 else f"{reasons[0]} The others cannot be read either."
     return InputError(f"{folder}: none of its {len(reasons)} pictures can be read. {first}")
 
@@ -140,7 +165,7 @@ def _read_pictures(
         except InputError as error:
             if not skip:
                 raise
-            broken[i] = str(error).removesuffix(" Nothing was written.")
+            broken[i] = without_promise(error)
             return None
 
     with warnings.catch_warnings():
@@ -148,7 +173,7 @@ def _read_pictures(
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         sizes = [found for i in range(len(paths)) if (found := tried(i, picture_size)) is not None]
         if not sizes:
-            raise _none(folder, list(broken.values()))
+            raise none_readable(folder, list(broken.values()))
         height, width = common_size(sizes, size)
         whole = [i for i in range(len(paths)) if i not in broken]
         read = [tried(i, lambda path: read_picture(path, height, width)) for i in whole]

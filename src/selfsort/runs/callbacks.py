@@ -175,19 +175,24 @@ class Watch(Callback):
         return False
 
 
+def progress_bar(console: Console) -> Progress:
+    """Return a live bar that says how much is done, and when the rest will be."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
 class Bars(Callback):
     """A live bar for the epoch in progress, and one for the stage."""
 
     def __init__(self, console: Console) -> None:
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
+        self.progress = progress_bar(console)
         self.task: TaskID | None = None
 
     def setup(self, estimator: Any, context: CallbackContext) -> None:

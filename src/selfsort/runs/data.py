@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -147,15 +148,20 @@ def _drawn(labels: np.ndarray, n_labels: int, seed: int, name: str) -> np.ndarra
 
 def tell_skipped(console: Console, *sets: ImageSet | None) -> None:
     """Say which pictures were left out, and why."""
-    skipped = [one for images in sets if images is not None for one in images.skipped]
-    if skipped:
-        kept = sum(len(images) for images in sets if images is not None)
+    skipped = [one.reason for images in sets if images is not None for one in images.skipped]
+    kept = sum(len(images) for images in sets if images is not None)
+    tell_left_out(console, skipped[:MOST_TOLD], len(skipped), kept)
+
+
+def tell_left_out(console: Console, reasons: Sequence[str], n_skipped: int, n_kept: int) -> None:
+    """Say how many pictures were left out, and why the first ones were."""
+    if n_skipped:
         say = functools.partial(console.print, highlight=False, soft_wrap=True, markup=False)
-        say(f"Left out {len(skipped):,} of {kept + len(skipped):,} pictures:")
-        for one in skipped[:MOST_TOLD]:
-            say(f"  {one.reason}")
-        if len(skipped) > MOST_TOLD:
-            say(f"  and {len(skipped) - MOST_TOLD:,} more")
+        say(f"Left out {n_skipped:,} of {n_kept + n_skipped:,} pictures:")
+        for reason in reasons:
+            say(f"  {reason}")
+        if n_skipped > len(reasons):
+            say(f"  and {n_skipped - len(reasons):,} more")
 
 
 def keys_of(images: ImageSet) -> tuple[str, list[str]]:

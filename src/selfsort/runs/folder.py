@@ -98,10 +98,17 @@ class Occupation:
     """One process in one run folder: a second one is refused for as long as the first runs.
 
     The operating system ends it with the process, however that ends.
+
+    Parameters
+    ----------
+    folder : Path
+    doing : str, default="training"
+        What a second process is told that the first one does there.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, doing: str = "training") -> None:
         self.folder = folder
+        self.doing = doing
         self._lock = filelock.FileLock(folder / LOCK, timeout=0)
 
     def begin(self) -> None:
@@ -113,8 +120,8 @@ class Occupation:
             self._lock.acquire()
         except filelock.Timeout:
             raise InputError(
-                f"{self.folder}: another process is training in this folder. Wait until it is "
-                "done, or give another --out."
+                f"{self.folder}: another process is {self.doing} in this folder. Wait until it "
+                "is done, or give another --out."
             ) from None
         except OSError as error:
             raise _not_writable(self.folder, error) from error

@@ -17,6 +17,7 @@ from selfsort.estimators import Autoencoder, load_estimator
 from selfsort.images import ImageSet, read_images
 from selfsort.images.folders import OnError
 from selfsort.runs.data import as_given, keys_of, tell_skipped
+from selfsort.sources.opening import SHARDS, TABLES, square_side
 from selfsort.verified import naming
 
 
@@ -104,15 +105,24 @@ def load_with_classes(run: Path) -> Any:
 def _read(data: str, size: int | None, on_error: OnError) -> ImageSet:
     """Return the images of a path, or the test images of a named data set."""
     if data not in {info.name for info in known_datasets()}:
+        _check_no_parts(data)
         return read_images(data, size=size, on_error=on_error)
     named = load_dataset(data, size=size)
     return named.test or named.train
 
 
+def _check_no_parts(data: str) -> None:
+    """Raise for kinds of files that are only read in parts."""
+    if Path(data).suffix.lower() in (*TABLES, SHARDS) and Path(data).is_file():
+        raise InputError(
+            f"{data}: is read in parts only: give a folder as --out, such as classes/, in place of "
+            "a CSV file."
+        )
+
+
 def size_of(estimator: Any) -> int | None:
     """Return the side that new images are brought to; None where they must fit as they are."""
-    shape = estimator.input_shape_
-    return shape[1] if len(shape) == 3 and shape[1] == shape[2] else None
+    return square_side(estimator.input_shape_)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
