@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from platforms import needs_signals
 from sklearn.datasets import load_digits
 from together import CASES, N_STEPS
 
@@ -59,6 +60,7 @@ def test_fifty_steps_are_those_of_one_process(
 
 
 @pytest.mark.slow
+@needs_signals
 def test_a_killed_process_ends_the_job_and_others_go_on(tmp_path: Path) -> None:
     run, images = tmp_path / "run", tmp_path / "images.npy"
     np.save(images, load_digits(n_class=3).images[:200].astype(np.uint8) * 15)

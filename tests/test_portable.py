@@ -53,6 +53,8 @@ ALLOWED = {
         "/proc/": "of tests that need strace",
     },
     "tests/test_sweep.py": {"signal.SIGKILL": "needs_signals"},
+    "tests/bulk_killing.py": {"signal.SIGKILL": "of tests that needs_signals"},
+    "tests/killed_together.py": {"signal.SIGKILL": "of tests that needs_signals"},
 }
 
 
@@ -87,7 +89,7 @@ def unnamed_encoding(call: ast.Call) -> Iterator[str]:
         return
     if name in ("read_text", "write_text") and isinstance(call.func, ast.Attribute):
         yield f"{name} without encoding"
-    if name == "open" and of not in ("os", "Image", "gzip", "webbrowser", "zipfile"):
+    if name == "open" and of not in ("os", "Image", "gzip", "tarfile", "webbrowser", "zipfile"):
         position = 0 if isinstance(call.func, ast.Attribute) else 1
         mode = given.get("mode", call.args[position] if len(call.args) > position else None)
         if "b" not in str(getattr(mode, "value", "")):

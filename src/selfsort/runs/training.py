@@ -79,7 +79,9 @@ def train(request: Request, console: Console | None = None, data: Dataset | None
     """
     with leaving_on_sigterm(), parallel.joined(), contextlib.ExitStack() as stack:
         if parallel.follows():
-            console = Console(file=stack.enter_context(Path(os.devnull).open("w")))
+            console = Console(
+                file=stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+            )
         run = prepare(request, console or Console(stderr=True), data)
         if parallel.n_processes() > 1:
             run.console.print(f"{parallel.n_processes()} processes learn together.")
