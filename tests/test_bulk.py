@@ -20,6 +20,7 @@ import pytest
 from bulk_killing import kill_at_random
 from malformed_bulk import BULK, HEAVY
 from PIL import Image
+from platforms import needs_signals
 from rich.console import Console
 from running import WORDS, call, digits, tree, write_folder, write_npz
 
@@ -440,6 +441,7 @@ def test_a_disk_that_is_full_is_one_line(place, tmp_path) -> None:
 
 
 @pytest.mark.slow
+@needs_signals
 def test_a_killed_prediction_ends_with_the_same_bytes(place, tmp_path) -> None:
     images = np.tile(digits(300)[0], (2, 1, 1))
     np.save(tmp_path / "new.npy", images)
