@@ -275,7 +275,10 @@ def test_missing_weights(folder):
     )
 
 
-def test_weights_of_a_type_that_numpy_lacks(folder):
+@pytest.mark.parametrize("taught", [False, True])
+def test_weights_of_a_type_that_numpy_lacks(folder, taught):
+    if taught:  # as onnx does, for all of the process
+        pytest.importorskip("ml_dtypes")
     path = folder / checkpoints.WEIGHTS
     save_file({"a": torch.ones(2, dtype=torch.bfloat16)}, path)
     assert one_line(folder) == (

@@ -122,7 +122,11 @@ def load(folder: Path) -> tuple[Config, dict[str, np.ndarray]]:
     path = folder / WEIGHTS
     try:
         arrays = safetensors.numpy.load_file(path)
-    except (OSError, TypeError, safetensors.SafetensorError) as error:  # a type numpy lacks
+        for array in arrays.values():
+            # A type that numpy lacks, unless a library such as onnx has taught it.
+            if array.dtype.kind not in "biuf":
+                raise TypeError(f"data type '{array.dtype}' not understood")
+    except (OSError, TypeError, safetensors.SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(
             f"{path}: cannot be read ({reason}). Train the model again, or restore the file from "

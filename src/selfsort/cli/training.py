@@ -132,13 +132,13 @@ def train(
 
 def _check_alone(context: typer.Context) -> None:
     """Raise if more is given than what `--resume` goes with."""
-    given = [
+    others = [
         parameter
         for parameter in context.command.params
         if parameter.name not in ("resume", "finish", None) and given(context, str(parameter.name))
     ]
-    if given:
-        name = given[0].opts[-1]
+    if others:
+        name = others[0].opts[-1]
         name = name if name.startswith("-") else name.upper()
         raise USAGE_ERROR(
             f"--resume goes on with what the run was asked for: leave out {name}.",
