@@ -174,8 +174,9 @@ def _fit(run: Run, estimator: Any, stage: str = "") -> None:
         stop,
     )
     bars = [Bars(run.console)] if run.console.is_terminal else []
-    first = [] if parallel.follows() else [watch, checkpoint, *bars]
-    estimator.set_callbacks(stop, *first)
+    # Stopping is asked after the epoch was told of: Ctrl-C may come while it is.
+    callbacks = [stop] if parallel.follows() else [watch, stop, checkpoint, *bars]
+    estimator.set_callbacks(*callbacks)
     with warnings.catch_warnings():
         for category in (ClassCollapseWarning, SmallerBatchWarning):
             warnings.simplefilter("always", category)
