@@ -62,7 +62,7 @@ def losses(name: str) -> tuple[list[list[float]], list[float]]:
         binarize="nll" in weights,
     )
     # Not Adam, which makes steps of one size of gradients that are nothing but rounding.
-    settings = Settings(6, BATCH, 2e-5, "sgd", momentum=0.9, average=0.9)
+    settings = Settings(6, BATCH, 1e-5, "sgd", momentum=0.9, average=0.9)
     seen: list[list[float]] = []
     kept = torch.zeros(len(weights), dtype=torch.float64)
 
