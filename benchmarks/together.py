@@ -1,6 +1,6 @@
 """What it costs several processes to learn together: `benchmarks/results/together.md`.
 
-    python benchmarks/together.py [IMAGES ...]     # 2,000, 10,000 and 30,000 of MNIST
+    python benchmarks/together.py [IMAGES ...]     # 2,000 and 5,000 of MNIST
 
 Each stage's training steps by one process and by two, one thread each, started by torchrun: the
 time of a step, how much of it passes in exchanges, and how many bytes a process gives to them;
@@ -29,7 +29,7 @@ from selfsort import AutoencoderClassifier, AutoencoderClusterer, parallel
 from selfsort.datasets import load_dataset
 from selfsort.training import loop
 
-IMAGES = (2000, 10_000, 30_000)
+IMAGES = (2000, 5000)
 PROCESSES = (1, 2)
 EXCHANGES = ("all_reduce", "all_gather", "broadcast")
 MEBIBYTE = 2**20
