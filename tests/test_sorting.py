@@ -257,6 +257,26 @@ def test_images_are_certain_on_which_the_heads_agree_that_are_not_stuck():
     assert certain.tolist() == [i != 7 for i in range(1500)]
 
 
+@pytest.mark.parametrize(("n", "share"), [(90, 0.1), (450, 0.5), (900, 1.0), (1800, 1.0)])
+def test_with_few_images_a_class_the_price_on_entropy_falls(monkeypatch, n, share):
+    """900 images are 300 for each of three classes: from there on the price is whole."""
+    stage, prices = make_sorting(n), []
+    group = grouping.group
+
+    def noted(joint, n_classes, *, entropy_price, **more):
+        prices.append(entropy_price)
+        return group(joint, n_classes, entropy_price=entropy_price, **more)
+
+    monkeypatch.setattr(grouping, "group", noted)
+    codes = torch.eye(K)[torch.arange(n) * K // n][:, None]
+    neighbours = ring(n)
+    stage.group(codes, neighbours)
+    # Three groups of one size: a nat of entropy is log 3 of them, and they keep this much of it.
+    joint = grouping.joint_distribution(codes[:, 0], neighbours)
+    per_nat = grouping.mutual_information(joint) / np.log(K)
+    assert prices == [pytest.approx(share * 0.7 * per_nat, rel=1e-6)]
+
+
 def test_the_number_of_classes_is_chosen_where_no_one_told_it():
     stage = make_sorting(240, choose=True)
     stage.n_classes = 10
