@@ -21,19 +21,14 @@ import numpy as np
 import onnxruntime
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from browsing import started, watched
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from selfsort import AutoencoderClassifier
 from selfsort.exporting import export, writing
 from selfsort.images.pixels import fit
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-quic"]  # fmt: skip
-WAIT = 60_000  # milliseconds; a slow machine is no fault
 PACKAGE = "onnxruntime-web@1.30.0"
 PACKAGE_FOLDER = "SELFSORT_ONNXRUNTIME_WEB"
 NEEDED = re.compile(r"package/(dist/(ort\.wasm\.min\.m?js|ort-wasm-simd-threaded\.(mjs|wasm))$)")
@@ -60,34 +55,8 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if BROWSER is None:
-        pytest.skip("There is no Chromium: install one to test exported pages.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=QUIET)
+    with started() as browser:
         yield browser
-        browser.close()
-
-
-@contextlib.contextmanager
-def opened(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
-    """Open a page, and in the end see that it said no error and asked nobody else."""
-    context = browser.new_context(**options)
-    context.set_default_timeout(WAIT)
-    expect.set_options(timeout=WAIT)
-    page = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(url)
-    try:
-        yield page
-    finally:
-        context.close()
-    own = url.rpartition("/")[0] + "/"
-    assert said == []
-    assert [one for one in asked if not one.startswith((own, "data:", "blob:"))] == []
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +105,7 @@ def test_a_drawing_gets_the_class_that_the_estimator_gives_it(
     browser: Browser, drawing_page: Path, taught_run: Path
 ) -> None:
     classifier = AutoencoderClassifier.load(taught_run)
-    with opened(browser, drawing_page.as_uri()) as page:  # a file: there is no server
+    with watched(browser, drawing_page.as_uri()) as page:  # a file: there is no server
         page.wait_for_selector("body[data-ready]")
         for points in (SEVEN, ONE):
             draw(page, *points)
@@ -161,7 +130,7 @@ def test_a_picture_is_read_as_predict_reads_it(
     picture = Image.fromarray(large_digits[700]).resize((90, 51))
     picture.save(tmp_path / "picture.png")
     (tmp_path / "none.png").write_bytes(b"no picture")
-    with opened(browser, drawing_page.as_uri()) as page:
+    with watched(browser, drawing_page.as_uri()) as page:
         page.wait_for_selector("body[data-ready]")
         page.set_input_files("#file", tmp_path / "none.png")
         expect(page.locator("#status")).to_have_text(
@@ -182,7 +151,7 @@ def test_everybody_can_use_it(
 ) -> None:
     size: Any = {"width": width, "height": 900}
     options: dict[str, Any] = {"color_scheme": scheme, "viewport": size, "bypass_csp": True}
-    with opened(browser, drawing_page.as_uri(), **options) as page:
+    with watched(browser, drawing_page.as_uri(), **options) as page:
         page.wait_for_selector("body[data-ready]")
         draw(page, *SEVEN)
         shown(page)
@@ -230,7 +199,7 @@ def test_the_documentations_javascript_runs(
     probability = AutoencoderClassifier.load(taught_run).predict_proba(
         np.zeros((1, 16, 16), np.uint8)
     )[0]
-    with served(tmp_path) as url, opened(browser, url) as page:
+    with served(tmp_path) as url, watched(browser, url) as page:
         expect(page.locator("body")).to_have_text(
             f"class {probability.argmax()} with {probability.max():.6f}"
         )

@@ -15,19 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from browsing import started, watched
 from PIL import Image
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect
 from sklearn.datasets import load_digits
 
 from selfsort.runs import Request, train
 from selfsort.web.studio import Studio
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-quic"]  # fmt: skip
-WAIT = 30_000  # milliseconds; a slow machine is no fault
 HOSTILE = [
     "<script>window.hurt = 1</script>", "<img src=x onerror='window.hurt=1'>",
     "\"><svg onload=window.hurt=1>", "'><iframe src=javascript:parent.hurt=1>",
@@ -78,12 +73,8 @@ def served(run: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if BROWSER is None:
-        pytest.skip("There is no Chromium: install one to test the page in a browser.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=QUIET)
+    with started() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -94,28 +85,11 @@ def run(made: Path, tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def opened(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
-    """Open the page, and in the end see that it said no error and asked nobody else."""
-    context = browser.new_context(locale=options.pop("locale", "en"), **options)
-    context.set_default_timeout(WAIT)
-    expect.set_options(timeout=WAIT)
-    page = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(url)
-    page.wait_for_selector("body[data-ready]")
-    try:
+    """Open the sorting page; no hostile name may have been run in the end."""
+    with watched(browser, url, **{"locale": "en", **options}) as page:
+        page.wait_for_selector("body[data-ready]")
         yield page
-    finally:
-        own = re.match(r"http://[^/]+/", url)
-        assert own
-        hurt = page.evaluate("window.hurt")
-        context.close()
-    assert said == []
-    assert hurt is None
-    assert [url for url in asked if not url.startswith((own[0], "data:", "blob:"))] == []
+        assert page.evaluate("window.hurt") is None
 
 
 def card(page: Page, number: int) -> Any:
