@@ -13,17 +13,29 @@ project = "selfsort"
 author = "selfsort developers"
 version = release = __version__
 
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx_gallery.gen_gallery"]
 exclude_patterns = ["_build"]
 default_role = "code"  # `name` in a docstring is code
 
 html_theme = "furo"
 html_title = f"selfsort {version}"
+html_show_copyright = False
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say the types, with shapes and limits
 python_maximum_signature_line_length = 88
 numpydoc_show_class_members = False  # autodoc lists the members already
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "within_subsection_order": "FileNameSortKey",
+    "min_reported_time": float("inf"),  # how long an example took is no news
+    "run_stale_examples": True,  # selfsort may have changed though the example has not
+    "show_memory": False,
+    "show_signature": False,
+    "write_computation_times": False,
+}
 
 
 def offer_files(app: Sphinx, doctree: nodes.document) -> None:
