@@ -274,7 +274,7 @@ def test_floats_are_scaled_by_all_of_them(place, tmp_path) -> None:
 def test_a_wrong_number_at_the_end_is_seen_before_anything_is_written(
     place, tmp_path, damage, sentence, monkeypatch
 ) -> None:
-    monkeypatch.setattr("selfsort.sources.mapped.AT_ONCE", 16 * 16 * 4 * 10)
+    monkeypatch.setattr("selfsort.sources.stored.AT_ONCE", 16 * 16 * 4 * 10)
     images = digits(N)[0].astype(np.float32)
     images[77, 3, 3] = damage
     np.save(tmp_path / "floats.npy", images)

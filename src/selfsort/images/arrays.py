@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,20 +118,6 @@ def read_npy(path: Path) -> list[ImageSet]:
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: is a zip archive, not an array. Name it .npz.")
     return [ImageSet(_file_images(array, str(path)))]
-
-
-def map_npy(path: Path) -> np.ndarray:
-    """Return the array of an ``.npy`` file, mapped into memory, its numbers not looked at.
-
-    Raises
-    ------
-    InputError
-        If it is no file of one array.
-    """
-    array = _load(path, mapped=True)
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: is a zip archive, not an array. Name it .npz.")
-    return array
 
 
 def read_npz(path: Path) -> list[ImageSet]:
@@ -275,19 +263,26 @@ def _check_same_shape(parts: list[Part], path: Path) -> None:
         )
 
 
-def _load(path: Path, *, mapped: bool = False) -> np.ndarray | dict[str, np.ndarray]:
+def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     """Load without pickle; an archive that would unpack to too much is refused.
 
-    An array is mapped into memory if it is large, or if that is asked for.
+    A large array is mapped into memory.
     """
-    try:
+    with readable(path):
         if zipfile.is_zipfile(path):
             _check_archive(path)
-        elif mapped or path.stat().st_size >= MAPPED_BYTES:
+        elif path.stat().st_size >= MAPPED_BYTES:
             return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         with open(path, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Say in one line that a file of arrays cannot be read, whatever is raised within."""
+    try:
+        yield
     except InputError:
         raise
     except _UNREADABLE as error:

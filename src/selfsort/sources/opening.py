@@ -13,9 +13,9 @@ from selfsort.images.files import check_file, check_folder
 from selfsort.images.folders import OnError
 from selfsort.images.idx import MNIST_FILES, find_mnist_files
 from selfsort.sources.base import Source
-from selfsort.sources.mapped import MappedSource
 from selfsort.sources.pictures import FolderSource
 from selfsort.sources.shards import ShardSource
+from selfsort.sources.stored import ArraySource
 from selfsort.sources.whole import WholeSource
 
 TABLES = (".parquet", ".arrow")
@@ -86,7 +86,7 @@ def open_source(
     if suffix == SHARDS:
         return ShardSource(path, files, shape, on_error)
     if suffix == ".npy":
-        return MappedSource(path, square_side(shape))
+        return ArraySource(path, square_side(shape))
     if path.is_dir() and MNIST_FILES[0] not in find_mnist_files(path):
         return FolderSource(path, shape, on_error)
     return WholeSource(read_images(path, square_side(shape), on_error), str(path))
