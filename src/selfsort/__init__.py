@@ -32,6 +32,7 @@ _HOMES = {
     "load": "selfsort.estimators",
     "load_dataset": "selfsort.datasets",
     "model_card": "selfsort.hub",
+    "open_source": "selfsort.sources",
     "push_to_hub": "selfsort.hub",
     "read_images": "selfsort.images",
 }

@@ -19,7 +19,7 @@ No stage looks at a label that was not given, and none at test images.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -210,13 +210,13 @@ class Sorting:
 
     def pixel_neighbours(self) -> Arrays:
         """Return the neighbours by pixels, ``(n, k)``; of images, by tangent distance."""
-        features = grouping.pixel_features(self.data.inputs)
+        features = grouping.pixel_features(self.data.in_memory)
         if self.data.inputs.ndim == 2:
             return {"neighbours": self.neighbours_of(features, N_PIXEL_NEIGHBOURS)}
         n_candidates = min(N_CANDIDATES, len(self.data) - 1)
         own = parallel.share(len(features))
         candidates = grouping.nearest_neighbours(features, n_candidates, rows=own)
-        ranked = grouping.rank_by_tangents(self.data.inputs, candidates, rows=own)
+        ranked = grouping.rank_by_tangents(self.data.in_memory, candidates, rows=own)
         kept = ranked[:, : self.n_neighbours(N_PIXEL_NEIGHBOURS)].contiguous()
         return {"neighbours": parallel.gathered(kept, len(features)).cpu()}
 
@@ -255,7 +255,7 @@ class Sorting:
             return torch.softmax(encoded.logits, dim=-1), encoded.features.float()
 
         data = self.data
-        own = Data(data.inputs[parallel.share(len(data))], data.low, data.high)
+        own = replace(data, inputs=data.inputs[parallel.share(len(data))])
         read_of = look_at(self.model, own, read, enabled=self.settings().autocast)
         # Inference tensors cannot enter a later training step; copies can.
         codes, features = (torch.cat(part).clone() for part in zip(*read_of, strict=True))

@@ -30,7 +30,7 @@ from selfsort.estimators.use import UseMixin
 from selfsort.networks import make_network, resolve_network
 from selfsort.objectives import RECONSTRUCTION_TERMS, Objective
 from selfsort.precision import has_fast_bfloat16
-from selfsort.training import Data, Feed, Fit, Model, Row, Settings
+from selfsort.training import Data, Feed, Fit, Model, Row, Rows, Settings
 from selfsort.training.snapshot import Arrays, restore_fit
 
 SMALLEST_BATCH_COUNT = 16
@@ -99,6 +99,8 @@ class BaseAutoencoder(
             name = resolve_network(self.network, self.input_shape_, wide=wide)
             self.model_ = self._make_model(name, n_classes)
             data = self._data(inputs)
+            if staged:
+                _ = data.in_memory  # raises where images are read while they are used
             self._check_training(staged)
             # Whatever can be wrong with the input was found by now: callbacks may start to write.
             self._context = self._init_callback_context(max_subtasks=None)
@@ -206,7 +208,7 @@ class BaseAutoencoder(
             self.input_shape_, strength=self.transform_strength, erase=erase, images=some
         )
 
-    def _open_journal(self, inputs: np.ndarray, y: Any) -> Journal:
+    def _open_journal(self, inputs: np.ndarray | Rows, y: Any) -> Journal:
         """Return the journal of this fit: a new one, or one to go on with."""
         callbacks = getattr(self, "_skl_callbacks", [])
         keeper = next((one for one in callbacks if isinstance(one, Checkpoint)), None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfsort.errors import InputError
+from selfsort.training import Rows
 from selfsort.version import __version__
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ def plain_parameters(estimator: BaseAutoencoder) -> dict[str, Any]:
     return parameters
 
 
-def identity_of(estimator: BaseAutoencoder, inputs: np.ndarray, y: Any) -> dict[str, Any]:
+def identity_of(estimator: BaseAutoencoder, inputs: np.ndarray | Rows, y: Any) -> dict[str, Any]:
     """Return what decides how a fit ends, but for machine and versions of libraries."""
     return {
         "selfsort": __version__,
         "estimator": type(estimator).__name__,
         "parameters": plain_parameters(estimator),
-        "images": _digest(inputs),
+        "images": inputs.source.fingerprint() if isinstance(inputs, Rows) else _digest(inputs),
         "labels": None if y is None else _digest(np.asarray(y)),
     }
 

@@ -10,6 +10,8 @@ from sklearn.utils.validation import check_array, validate_data
 
 from selfsort.errors import InputError
 from selfsort.images import as_images
+from selfsort.sources import Source
+from selfsort.training import Rows
 
 
 def shape_of(X: Any) -> tuple[int, ...]:
@@ -35,15 +37,20 @@ def at_least_rows(X: Any) -> Any:
 
 
 def layout_of(X: Any) -> str:
-    """Return "nhw", "nhwc" or "flat"."""
+    """Return "nhw", "nhwc" or "flat"; that in which arrays of a source's images would be."""
+    if isinstance(X, Rows):
+        return {2: "flat", 4: "nhw" if X.shape[1] == 1 else "nhwc"}[X.ndim]
     return {3: "nhw", 4: "nhwc"}.get(len(shape_of(X)), "flat")
 
 
-def range_of(inputs: np.ndarray) -> tuple[float, float]:
+def range_of(inputs: np.ndarray | Rows) -> tuple[float, float]:
     """Return the values that become 0 and 1: fixed for uint8 and for floats within [0, 1]."""
     if inputs.dtype == np.uint8:
         return 0.0, 255.0
-    low, high = float(inputs.min()), float(inputs.max())
+    if isinstance(inputs, Rows):
+        low, high = inputs.range()
+    else:
+        low, high = float(inputs.min()), float(inputs.max())
     if low >= 0.0 and high <= 1.0:
         return 0.0, 1.0
     return (low, high) if high > low else (low, low + 1.0)
@@ -74,9 +81,15 @@ class InputMixin:
 
     image_shape: Sequence[int] | None
 
-    def _check_inputs(self, X: Any, *, reset: bool) -> np.ndarray:
+    def _check_inputs(self, X: Any, *, reset: bool) -> np.ndarray | Rows:
         """Return inputs ``(n, channels, height, width)`` or ``(n, p)``, remembering the shape."""
-        if len(shape_of(X)) == 2:
+        inputs: np.ndarray | Rows
+        if isinstance(X, Source):
+            X = inputs = Rows(X)
+            if reset:
+                self.n_features_in_ = int(np.prod(inputs.shape[1:]))
+                self._drop("feature_names_in_")
+        elif len(shape_of(X)) == 2:
             shape = self.image_shape if reset else self._flat_image_shape()
             flat = self._check_flat(X, reset=reset)
             inputs = as_images(flat, image_shape=None if shape is None else tuple(shape))

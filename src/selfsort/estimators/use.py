@@ -21,7 +21,7 @@ from selfsort.estimators.outputs import (
 from selfsort.estimators.resources import computing
 from selfsort.networks import Encoded
 from selfsort.objectives import Outputs
-from selfsort.training import Data, Model
+from selfsort.training import Data, Model, Rows
 
 
 class UseMixin(InputMixin):
@@ -33,9 +33,11 @@ class UseMixin(InputMixin):
     transform_strength: float
     n_threads: int | None
 
-    def _data(self, inputs: np.ndarray) -> Data:
+    def _data(self, inputs: np.ndarray | Rows) -> Data:
         """Return inputs on the device, with the range that becomes [0, 1]."""
         low, high = self.input_range_ if inputs.dtype != np.uint8 else (0.0, 255.0)
+        if isinstance(inputs, Rows):
+            return Data(inputs.to(self.device_), low, high)
         with warnings.catch_warnings():
             # Nothing writes into inputs: a file that is mapped into memory need not be copied.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
@@ -131,7 +133,7 @@ class UseMixin(InputMixin):
 
     def _measure_style(self, data: Data) -> None:
         """Remember the width of the style, which a network may set by itself."""
-        (style,) = self._collected(Data(data.inputs[:2], data.low, data.high), style_part)
+        (style,) = self._collected(data.chosen(np.arange(2)), style_part)
         self.style_width_ = style.shape[1]
 
     def score(self, X: Any, y: Any = None) -> float:

@@ -31,6 +31,7 @@ _UNREADABLE = (
     TypeError,
     KeyError,
     MemoryError,
+    OverflowError,  # a side that no C integer holds
     RuntimeError,
     tokenize.TokenError,
     zipfile.BadZipFile,
@@ -275,7 +276,13 @@ def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
             return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         with open(path, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
-            return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            arrays = dict(loaded)
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):  # NumPy gives what is none as it is
+                raise ValueError(f"'{name}' in it is no array")
+        return arrays
 
 
 @contextlib.contextmanager

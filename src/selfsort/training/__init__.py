@@ -4,6 +4,7 @@ from selfsort.training.data import Data, Feed
 from selfsort.training.loop import Fit, Row, fit
 from selfsort.training.memory import Portion
 from selfsort.training.model import Model, evaluation_batch, latent_of, look_at
+from selfsort.training.rows import Rows
 from selfsort.training.settings import (
     OPTIMIZERS,
     SCHEDULES,
@@ -23,6 +24,7 @@ __all__ = [
     "Model",
     "Portion",
     "Row",
+    "Rows",
     "Settings",
     "autocast",
     "check_phases",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from selfsort import parallel
 from selfsort.augment import Transform
+from selfsort.errors import InputError
+from selfsort.training.rows import Rows
 
 
 @dataclass
@@ -18,26 +21,48 @@ class Data:
 
     Parameters
     ----------
-    inputs : Tensor of shape (n, ...), uint8 or float32
+    inputs : Tensor or Rows of shape (n, ...), uint8 or float32
     low, high : float
         The range that becomes [0, 1], ``low < high``.
+    black_and_white : bool
+        Whether what is past the middle of the range becomes 1 and the rest 0.
     """
 
-    inputs: Tensor
+    inputs: Tensor | Rows
     low: float = 0.0
     high: float = 255.0
+    black_and_white: bool = False
 
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def binarized(self) -> Data:
-        """Return inputs that are 1 where these are past the middle of the range, else 0."""
-        middle = (self.low + self.high) / 2
-        return Data((self.inputs > middle).to(torch.uint8), 0.0, 1.0)
+    @property
+    def in_memory(self) -> Tensor:
+        """All inputs, for what needs them at once.
+
+        Raises
+        ------
+        InputError
+            If they are read from files while they are used.
+        """
+        if isinstance(self.inputs, Rows):
+            raise InputError(
+                f"{self.inputs.source.where}: all images are needed at once, to compare each with "
+                "its neighbours. Give an array, or sort a sample and let `predict` do the rest."
+            )
+        return self.inputs
+
+    def chosen(self, index: np.ndarray) -> Data:
+        """Return some of the data, in memory, in the order of the data."""
+        if isinstance(self.inputs, Rows):
+            return replace(self, inputs=self.inputs.scattered(index))
+        return replace(self, inputs=self.inputs[np.sort(index)])
 
     def batch(self, index: Tensor | slice) -> Tensor:
         """Return some inputs as float32, `low` and `high` becoming 0 and 1."""
         values = self.inputs[index].float()
+        if self.black_and_white:
+            return (values > (self.low + self.high) / 2).float()
         if self.low:
             values = values - self.low
         return values / (self.high - self.low)
@@ -79,8 +104,11 @@ class Feed:
     def __len__(self) -> int:
         return len(self.data) if self.index is None else len(self.index)
 
-    def order(self, generator: torch.Generator) -> Tensor:
+    def order(self, generator: torch.Generator, batch_size: int) -> Tensor:
         """Return the images of one epoch in random order."""
+        if isinstance(self.data.inputs, Rows):
+            index = torch.arange(len(self)) if self.index is None else self.index
+            return self.data.inputs.order(index, batch_size, generator)
         order = torch.randperm(len(self), generator=generator)
         return order if self.index is None else self.index[order]
 

@@ -178,7 +178,8 @@ def train_step(fit: Fit, feed: Feed, index: Tensor, progress: float) -> Tensor:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
-    if fit.replays_steps and len(index) == fit.portion.size:
+    resident = isinstance(feed.data.inputs, Tensor)
+    if fit.replays_steps and resident and len(index) == fit.portion.size:
         means = replay(fit, feed, batch)
     else:
         own = moved(feed.shared(batch), feed.data.inputs.device)
@@ -203,7 +204,7 @@ def run_epoch(fit: Fit, feed: Feed, n_epochs: int) -> Row:
     epoch = fit.epoch
     start = time.perf_counter() - epoch.seconds
     if epoch.order is None:
-        epoch.order = feed.order(fit.generator)
+        epoch.order = feed.order(fit.generator, fit.settings.batch_size)
         epoch.sums = torch.zeros(len(fit.objective.weights), dtype=torch.float64)
     epoch.sums = epoch.sums.to(fit.counts_on)
     chunks = list(batches(epoch.order, fit.settings.batch_size))
@@ -288,7 +289,7 @@ def calibrate(fit: Fit, feed: Feed) -> None:
     size = evaluation_batch(data.inputs.shape[1:], CALIBRATION_BATCH)
     if fit.portion.halved:
         size = min(size, fit.portion.size)
-    chosen = list(batches(feed.order(fit.generator)[:n_images], size))
+    chosen = list(batches(feed.order(fit.generator, fit.settings.batch_size)[:n_images], size))
     chosen = [index[parallel.share(len(index))].to(data.inputs.device) for index in chosen]
     images = (network.normalised(data.batch(index)) for index in chosen)
     with autocast(data.inputs.device, fit.settings.autocast):

@@ -1,0 +1,135 @@
+"""Images that need not fit into memory, as training sees them: like a tensor, but read in part."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsort.errors import InputError
+from selfsort.sources import Source
+
+BUFFER = 2**28
+"""Bytes of images that are kept: of those that are shuffled now, and as many before them."""
+CHUNKS = 64
+"""Chunks of images that are shuffled with each other."""
+
+
+class Rows:
+    """The images of a source, like a tensor ``(n, ...)`` on a device.
+
+    They are read chunk by chunk, and the chunks that were used last are kept. An epoch goes through
+    `CHUNKS` of them at a time (`order`), so that each is read once an epoch.
+
+    Parameters
+    ----------
+    source : Source
+    buffer : int, default=BUFFER
+        Bytes of images to keep.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : dtype
+        uint8, or float32 for vectors.
+    device : torch device
+        Where the rows that are asked for go to.
+
+    Examples
+    --------
+    >>> from selfsort.images import ImageSet
+    >>> from selfsort.sources import WholeSource
+    >>> images = np.arange(40, dtype=np.float32).reshape(20, 2)
+    >>> rows = Rows(WholeSource(ImageSet(images), "X"))
+    >>> rows.shape, rows[torch.tensor([7, 3])].tolist()
+    ((20, 2), [[14.0, 15.0], [6.0, 7.0]])
+    """
+
+    def __init__(self, source: Source, buffer: int = BUFFER) -> None:
+        self.source = source
+        first = source.read(0, 1).images
+        self.shape = (len(source), *first.shape[1:])
+        self.dtype = first.dtype
+        self.device = torch.device("cpu")
+        n_bytes = first.itemsize * math.prod(first.shape[1:])
+        self.chunk_rows = max(1, buffer // (2 * CHUNKS * n_bytes))
+        self._kept: OrderedDict[int, Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        """How many dimensions there are, with that of the images."""
+        return len(self.shape)
+
+    def to(self, device: torch.device) -> Rows:
+        """Let the rows that are asked for go to a device; return this object."""
+        self.device = device
+        return self
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        """Return some images on the device: those in a row, or any of few chunks."""
+        if isinstance(index, slice):
+            return self._read(*index.indices(len(self))[:2]).to(self.device)
+        index = index.cpu()
+        rows = torch.empty(len(index), *self.shape[1:], dtype=_torch_type(self.dtype))
+        chunk = index // self.chunk_rows
+        for k in chunk.unique().tolist():
+            chosen = chunk == k
+            rows[chosen] = self._chunk(k)[index[chosen] - k * self.chunk_rows]
+        return rows.to(self.device)
+
+    def scattered(self, index: np.ndarray) -> Tensor:
+        """Return images from all over the source, in the order of the source, on the device."""
+        parts = [self._read(i, i + 1) for i in np.sort(index).tolist()]
+        return torch.cat(parts).to(self.device)
+
+    def order(self, index: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Return an epoch's images in random order, such that few chunks are needed at a time.
+
+        The chunks come in random order, `CHUNKS` at a time, and the images of these are shuffled
+        with each other. Within a batch they are ordered by their chunks: of several processes, each
+        takes a share of every batch, and need not read the chunks of the others.
+        """
+        shuffled = index[torch.randperm(len(index), generator=generator)]
+        n_chunks = -(-len(self) // self.chunk_rows)
+        place = torch.randperm(n_chunks, generator=generator)[shuffled // self.chunk_rows]
+        together = torch.argsort(place // CHUNKS, stable=True)
+        batch = torch.arange(len(index)) // batch_size
+        within = torch.argsort(batch * n_chunks + place[together], stable=True)
+        return shuffled[together[within]]
+
+    def range(self) -> tuple[float, float]:
+        """Return the lowest and the highest value of all."""
+        low, high = math.inf, -math.inf
+        for start in range(0, len(self), self.chunk_rows):
+            part = self._read(start, min(start + self.chunk_rows, len(self)))
+            low, high = min(low, float(part.min())), max(high, float(part.max()))
+        return low, high
+
+    def _chunk(self, k: int) -> Tensor:
+        if k not in self._kept:
+            while len(self._kept) >= 2 * CHUNKS:
+                self._kept.popitem(last=False)
+            start = k * self.chunk_rows
+            self._kept[k] = self._read(start, min(start + self.chunk_rows, len(self)))
+        self._kept.move_to_end(k)
+        return self._kept[k]
+
+    def _read(self, start: int, stop: int) -> Tensor:
+        chunk = self.source.read(start, stop)
+        if len(chunk.images) < stop - start:
+            reason = chunk.skipped[0].reason.rstrip(".") if chunk.skipped else "images are missing"
+            raise InputError(
+                f"{reason}. While pictures are read to be learned from, none can be left out: "
+                "remove it from the data."
+            )
+        return torch.from_numpy(np.ascontiguousarray(chunk.images))
+
+
+def _torch_type(dtype: np.dtype) -> torch.dtype:
+    return torch.uint8 if dtype == np.uint8 else torch.float32
