@@ -48,7 +48,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_fifty_steps_are_those_of_one_process(
     n: int, alone: dict[str, Any], tmp_path: Path
 ) -> None:
-    cases = list(CASES) if n == 2 else ["information", "vectors"]
+    cases = list(CASES) if n == 2 else ["information", "streamed", "vectors"]
     torchrun(n, str(HERE / "together.py"), str(tmp_path / "many"), *cases)
     seen = [json.loads((tmp_path / f"many-{rank}.json").read_text()) for rank in range(n)]
     assert all(one == seen[0] for one in seen)  # losses, and every bit of the weights

@@ -15,15 +15,18 @@ from sklearn.datasets import load_digits
 from selfsort import parallel
 from selfsort.augment import make_transform
 from selfsort.bottlenecks import make_bottleneck
+from selfsort.images import ImageSet
 from selfsort.networks import Heads, make_network
 from selfsort.objectives import Objective
-from selfsort.training import Data, Feed, Fit, Model, Settings, fit
+from selfsort.sources import WholeSource
+from selfsort.training import Data, Feed, Fit, Model, Rows, Settings, fit, rows
 
 N_STEPS, N_IMAGES, BATCH = 50, 391, 48  # the last batch of an epoch has seven images
 N_CLASSES = 10
 CASES: dict[str, tuple[str, str, dict[str, float]]] = {
     "information": ("convolutional", "softmax", {"information": 1.0}),
     "classes": ("convolutional", "softmax", {"classification": 1.0, "mse": 1.0}),
+    "streamed": ("dense", "softmax", {"classification": 1.0, "mse": 1.0}),
     "vectors": ("dense", "softmax", {"classification": 0.5, "mse": 1.0}),
     "gumbel": ("convolutional", "gumbel", {"mse": 1.0}),
     "leave-one-out": ("dense", "leave-one-out", {"nll": 1.0, "divergence": 1.0}),
@@ -53,6 +56,9 @@ def losses(name: str) -> tuple[list[list[float]], list[float]]:
         made.head = Heads(128, 3, 20)
         made.sharpen_head(generator)
     data = Data(inputs)
+    if name == "streamed":  # read while they are learned from, eight at a time
+        source = WholeSource(ImageSet(inputs.numpy()), name)
+        data = Data(Rows(source, buffer=2 * rows.CHUNKS * 8 * 64))
     targets = torch.eye(N_CLASSES)[torch.from_numpy(labels[:N_IMAGES])]
     targets[torch.arange(N_IMAGES) % 3 > 0] = 0  # two thirds have no label
     feed = Feed(
@@ -69,8 +75,8 @@ def losses(name: str) -> tuple[list[list[float]], list[float]]:
     def on_step(step: int, n_steps: int) -> bool:
         nonlocal kept
         before = kept if step > 1 else torch.zeros_like(kept)
-        rows = BATCH if step < n_steps else N_IMAGES - BATCH * (n_steps - 1)
-        seen.append(((training.epoch.sums - before) / rows).tolist())
+        size = BATCH if step < n_steps else N_IMAGES - BATCH * (n_steps - 1)
+        seen.append(((training.epoch.sums - before) / size).tolist())
         kept = training.epoch.sums.clone()
         return len(seen) == N_STEPS
 

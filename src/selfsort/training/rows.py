@@ -74,7 +74,10 @@ class Rows:
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         """Return some images on the device: those in a row, or any of few chunks."""
         if isinstance(index, slice):
-            return self._read(*index.indices(len(self))[:2]).to(self.device)
+            start, stop, _ = index.indices(len(self))
+            if start < stop:
+                return self._read(start, stop).to(self.device)
+            index = torch.arange(0)
         index = index.cpu()
         rows = torch.empty(len(index), *self.shape[1:], dtype=_torch_type(self.dtype))
         chunk = index // self.chunk_rows
