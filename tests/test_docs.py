@@ -54,6 +54,7 @@ def test_the_pages_with_code_are_found() -> None:
         "photos.md",
         "pipeline.md",
         "sharing.md",
+        "streaming.md",
         "zh/readme.md",
     ]
     assert WITH_COMMANDS == [
@@ -66,6 +67,7 @@ def test_the_pages_with_code_are_found() -> None:
         "photos.md",
         "scale.md",
         "sharing.md",
+        "streaming.md",
         "sweep.md",
         "zh/readme.md",
     ]

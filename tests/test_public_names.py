@@ -34,6 +34,7 @@ NAMES = {
     "load",
     "load_dataset",
     "model_card",
+    "open_source",
     "push_to_hub",
     "read_images",
 }

@@ -62,6 +62,20 @@ def train(
     threads: ThreadsOption = None,
     size: SizeOption = None,
     on_error: OnErrorOption = OnError.SKIP,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            "--sample", metavar="N", min=2, help="Learn from N images, drawn at random from DATA."
+        ),
+    ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Read the images while learning: for more than memory holds. With labels, or with "
+            "a recipe that needs no neighbours.",
+        ),
+    ] = False,
     settings: SetOption = None,
     force: ForceOption = False,
     checkpoint_every: CheckpointEveryOption = 30,
@@ -88,6 +102,10 @@ def train(
         selfsort train mnist --recipe question
 
         selfsort train mnist --recipe joint --set learning_rate=0.02
+
+        selfsort train shards/ --size 32 --sample 100000
+
+        selfsort train huge.npy --stream --labels huge.csv
 
         selfsort train --resume runs/mnist-sort
 
@@ -123,6 +141,8 @@ def train(
         threads=threads,
         size=size,
         on_error=on_error.value,
+        sample=sample,
+        stream=stream,
         force=force,
         parameters=parameters_of(settings),
         checkpoint_every=checkpoint_every,

@@ -129,7 +129,8 @@ class Autoencoder(BaseAutoencoder):
 
         Parameters
         ----------
-        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p), or Source
+            A source, as `selfsort.open_source` gives it, is read while it is learned from.
             At least 2 images.
         y : ignored
 

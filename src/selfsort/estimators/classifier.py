@@ -166,7 +166,8 @@ image_shape, device, n_threads, random_state
 
         Parameters
         ----------
-        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p), or Source
+            A source, as `selfsort.open_source` gives it, is read while it is learned from.
         y : array-like of shape (n,)
             Labels, or `unlabeled`.
 

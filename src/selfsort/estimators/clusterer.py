@@ -166,7 +166,8 @@ n_threads, random_state
 
         Parameters
         ----------
-        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p)
+        X : array-like of shape (n, h, w), (n, h, w, c) or (n, p), or Source
+            A source, as `selfsort.open_source` gives it, is read while it is learned from.
             At least `n_classes` images; 10 where that is None.
         y : ignored
 

@@ -73,6 +73,13 @@ def list_pictures(folder: Path) -> list[str]:
     return [(Path(split) / name).as_posix() for name in names]
 
 
+def class_values(folder: Path, names: list[str]) -> np.ndarray | None:
+    """Return the classes of what `list_pictures` gave; "" for none, None if all have none."""
+    split = _split_folders(folder)[0]
+    inside = names if split == "." else [name.removeprefix(f"{split}/") for name in names]
+    return _class_values(inside)
+
+
 def common_size(sizes: list[tuple[int, int]], size: int | None) -> tuple[int, int]:
     """Choose the height and width of all pictures.
 

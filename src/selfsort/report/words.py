@@ -21,7 +21,7 @@ def summary(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> 
 
 
 def _what_was_done(result: Mapping[str, Any]) -> str:
-    n_images = (result.get("train") or {}).get("n_images")
+    n_images = result.get("n_images") or (result.get("train") or {}).get("n_images")
     images = f"{count(n_images)} images" if n_images else f"the images of {result.get('data')}"
     took = f" in {duration(result['train_seconds'])}" if result.get("train_seconds") else ""
     n_classes, n_labels = result.get("n_classes"), result.get("n_labels")
@@ -96,6 +96,12 @@ def assumptions(result: Mapping[str, Any]) -> list[str]:
         lines.append(
             "For the accuracy each class got one label and each label one class, "
             "so that as many images as possible agree."
+        )
+    scored_images = (result.get("train") or {}).get("n_images")
+    if scored_images and scored_images < (result.get("n_images") or 0):
+        lines.append(
+            f"Figures and pictures are of {count(scored_images)} of the training images, evenly "
+            "spread over them: the images were read while they were learned from."
         )
     if result.get("test"):
         lines.append("The test images took no part in the training.")

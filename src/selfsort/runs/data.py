@@ -38,6 +38,10 @@ class Labels:
         """How many images have a label."""
         return 0 if self.index is None else int((self.index >= 0).sum())
 
+    def of(self, rows: np.ndarray) -> Labels:
+        """Return the labels of some of the images."""
+        return replace(self, index=None if self.index is None else self.index[rows])
+
     def y(self) -> tuple[np.ndarray, int | str]:
         """Return labels as an estimator gets them, and the marker of those without one.
 

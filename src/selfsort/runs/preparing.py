@@ -9,13 +9,14 @@ from typing import Any
 from rich.console import Console
 
 from selfsort import parallel, recipes
-from selfsort.datasets import Dataset, load_dataset
+from selfsort.datasets import Dataset
 from selfsort.errors import InputError, unknown_name
 from selfsort.estimators import ESTIMATORS
 from selfsort.recipes import Recipe
 from selfsort.runs.callbacks import Row, Watch
 from selfsort.runs.data import Labels, choose_labels, tell_skipped, with_labels
 from selfsort.runs.folder import Occupation, check_free, free_name
+from selfsort.runs.loading import Stream, load_images, open_stream, shown_of
 from selfsort.runs.request import Record, Request, read_record, record_of
 
 
@@ -31,6 +32,7 @@ class Run:
     console: Console
     record: Record
     occupation: Occupation
+    stream: Stream | None = None
     begun: bool = False
     interrupted: bool = False
     watch: Watch | None = None
@@ -55,24 +57,42 @@ def prepare(request: Request, console: Console, data: Dataset | None = None) -> 
         if not parallel.follows():  # the first process may have begun to write
             check_free(folder, force=request.force)
         record = record_of(request, recipe.name)
+    stream = open_stream(request) if request.stream else None
     if data is None:
-        data = load_dataset(request.data, size=request.size, on_error=request.on_error)
+        data = load_images(request) if stream is None else shown_of(stream)
         tell_skipped(console, data.train, data.test)
-    labels = choose_labels(option, recipe, data, request.seed)
+    labels = choose_labels(option, recipe, data if stream is None else stream.every, request.seed)
+    shown = labels if stream is None else labels.of(stream.shown)
+    if stream is not None:
+        _check_streamed(recipe, stream)
+        console.print(f"Read while it is learned from: {len(stream.source):,} images.")
     run = Run(
         request,
         recipe,
-        with_labels(data, labels),
+        with_labels(data, shown),
         labels,
         folder,
         console,
         record,
         Occupation(folder),
+        stream,
     )
     estimator = make_estimator(run, {})
     estimator._validate_params()
     _check_count(run, getattr(estimator, "n_classes", 2))
     return run
+
+
+def _check_streamed(recipe: Recipe, stream: Stream) -> None:
+    """Raise for a recipe that needs all images at once."""
+    method = recipe.parameters.get("method", "sort")
+    compares = recipe.estimator == "AutoencoderClusterer" and method == "sort"
+    if compares or recipe.extra == "svm":
+        raise InputError(
+            f"{stream.every.where}: the recipe '{recipe.name}' needs all images at once, and "
+            "--stream reads them one after another: give --sample 100000 in its place, and let "
+            "'selfsort predict RUN DATA --out DIR/' do the rest; or use --labels."
+        )
 
 
 def _check_count(run: Run, n_classes: int | None) -> None:

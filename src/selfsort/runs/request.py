@@ -43,6 +43,10 @@ class Request:
         None: ``runs/<data>-<recipe>``, numbered where that exists.
     on_error : {"stop", "skip"}
         What a picture that cannot be read does.
+    sample : int or None
+        Learn from so many images, drawn at random; None: from all.
+    stream : bool
+        Read the images while they are learned from.
     force : bool
         Replace an earlier run.
     parameters : dict
@@ -66,6 +70,8 @@ class Request:
     threads: int | None = None
     size: int | None = None
     on_error: OnError = "skip"
+    sample: int | None = None
+    stream: bool = False
     force: bool = False
     parameters: dict[str, Any] = field(default_factory=dict)
     checkpoint_every: float = EVERY
@@ -93,6 +99,8 @@ class Record(pydantic.BaseModel):
     threads_used: pydantic.PositiveInt
     size: pydantic.PositiveInt | None
     on_error: OnError
+    sample: pydantic.PositiveInt | None = None
+    stream: bool = False
     parameters: dict[str, Any]
     checkpoint_every: pydantic.NonNegativeFloat
 
@@ -104,7 +112,7 @@ def absolute(text: str | None) -> str | None:
 
 def asked(request: Request) -> dict[str, Any]:
     """Return what decides, beside recipe and seed, what a run learns."""
-    names = ("data", "n_classes", "labels", "epochs", "size", "on_error")
+    names = ("data", "n_classes", "labels", "epochs", "size", "on_error", "sample", "stream")
     wanted = {name: getattr(request, name) for name in names}
     return wanted | {"data": absolute(request.data), "labels": absolute(request.labels)}
 

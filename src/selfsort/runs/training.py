@@ -150,7 +150,7 @@ def _tell_class_count(run: Run, estimator: Any) -> None:
 
 def _fit(run: Run, estimator: Any, stage: str = "") -> None:
     """Fit, showing and writing down the progress; Ctrl-C ends it with what was learned."""
-    X = as_given(run.data.train)
+    X = as_given(run.data.train) if run.stream is None else run.stream.source
     classifies = run.recipe.estimator == "AutoencoderClassifier"
     samples = as_given(run.data.test or run.data.train)[:N_SAMPLES]
     say = functools.partial(run.console.print, highlight=False, soft_wrap=True, markup=False)
@@ -294,6 +294,7 @@ def _result(run: Run, estimator: Any, extra: dict[str, Any]) -> dict[str, Any]:
         "recipe": run.recipe.name,
         "data": run.data.name,
         "seed": run.request.seed,
+        "n_images": len(run.data.train if run.stream is None else run.stream.source),
         "n_classes": None if means is None else len(means),
         "natural_n_classes": getattr(estimator, "natural_n_classes_", None),
         "information_curve": None if curve is None else [round(float(v), 6) for v in curve],

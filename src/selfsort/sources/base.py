@@ -82,6 +82,17 @@ class Source(ABC):
             If an image cannot be read, and those are not to be left out.
         """
 
+    def names(self) -> list[str] | None:
+        """Return the name of each image, as `read` gives it; None where that is its position."""
+        return None
+
+    def labels(self) -> np.ndarray | None:
+        """Return the label of each image, None where there is none at all.
+
+        Integers, -1 for an image without one; or text, "" for an image without one.
+        """
+        return None
+
     @abstractmethod
     def fingerprint(self) -> str:
         """Return what changes with the data: whoever goes on later must find the same."""

@@ -17,6 +17,10 @@ USUAL_NAMES = ("image", "images", "img", "picture", "pixels")
 """What a column of images is mostly called, where several could be that."""
 
 
+LABELS = ("label", "labels", "class", "target")
+"""What a column of labels is called."""
+
+
 def column_of(path: Path, schema: pa.Schema, wanted: str | None) -> str:
     """Return the name of the column that holds the images."""
     possible = [field.name for field in schema if _can_hold_images(field.type)]
@@ -45,6 +49,30 @@ def column_of(path: Path, schema: pa.Schema, wanted: str | None) -> str:
     if schema.names.count(found) != 1:
         raise InputError(f"{path}: has several columns named '{found}'. Rename them.")
     return found
+
+
+def label_column(schema: pa.Schema) -> str | None:
+    """Return the name of the column that holds labels, None where there is none."""
+    for name in LABELS:
+        if schema.names.count(name) == 1:
+            kind = schema.field(name).type
+            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+            if pa.types.is_integer(kind) or _is_text(kind):
+                return name
+    return None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def values_of(array: pa.Array) -> np.ndarray:
+    """Return labels as integers, -1 for none, or as text, "" for none."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if _is_text(array.type):
+        return np.array(array.fill_null("").to_pylist(), dtype=np.str_)
+    return array.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
 
 
 def stored(kind: pa.DataType) -> pa.DataType:

@@ -75,7 +75,7 @@ def open_source(
         raise InputError(f"on_error must be 'stop' or 'skip'. Got {on_error!r} instead.")
     if not os.path.exists(path):  # also where a name is too long, or a link leads in a circle
         raise InputError(f"{path}: there is no such file or folder. Check the path.")
-    suffix, files = _files(path)
+    suffix, files = files_of(path)
     if suffix not in TABLES and column is not None:
         raise InputError(f"{path}: has no columns. Leave --column out.")
     if suffix in TABLES:
@@ -87,7 +87,7 @@ def open_source(
         return ShardSource(path, files, shape, on_error)
     if suffix == ".npy":
         return ArraySource(path, square_side(shape))
-    if path.is_dir() and MNIST_FILES[0] not in find_mnist_files(path):
+    if holds_pictures(path):
         return FolderSource(path, shape, on_error)
     return WholeSource(read_images(path, square_side(shape), on_error), str(path))
 
@@ -103,7 +103,12 @@ def square_side(shape: Sequence[int]) -> int | None:
     return shape[1] if len(shape) == 3 and shape[1] == shape[2] else None
 
 
-def _files(path: Path) -> tuple[str, list[Path]]:
+def holds_pictures(path: Path) -> bool:
+    """Return whether a path is a folder that is read picture by picture."""
+    return path.is_dir() and MNIST_FILES[0] not in find_mnist_files(path)
+
+
+def files_of(path: Path) -> tuple[str, list[Path]]:
     """Return the ending that says the kind, "" for other folders, and the files of that kind."""
     if not path.is_dir():
         check_file(path)

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from selfsort.images.files import check_name
-from selfsort.images.folders import OnError, list_pictures
+from selfsort.images.folders import OnError, class_values, list_pictures
 from selfsort.images.pixels import read_picture
 from selfsort.sources.base import Chunk, Pictures, Source, fingerprint_of
 
@@ -32,13 +32,13 @@ class FolderSource(Source):
         super().__init__(str(folder))
         self.folder = folder
         self.pictures = Pictures(shape, on_error, self.where)
-        self.names = list_pictures(folder)
+        self.files = list_pictures(folder)
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.files)
 
     def read(self, start: int, stop: int) -> Chunk:
-        names = self.names[start:stop]
+        names = self.files[start:stop]
         return self.pictures.chunk((name, functools.partial(self._read, name)) for name in names)
 
     def _read(self, name: str, height: int, width: int) -> tuple[str, np.ndarray]:
@@ -46,5 +46,11 @@ class FolderSource(Source):
         path = self.folder / name
         return str(path), read_picture(path, height, width)
 
+    def names(self) -> list[str]:
+        return self.files
+
+    def labels(self) -> np.ndarray | None:
+        return class_values(self.folder, self.files)
+
     def fingerprint(self) -> str:
-        return fingerprint_of(self.names)
+        return fingerprint_of(self.files)

@@ -32,6 +32,9 @@ from selfsort.sources.base import (
 
 _UNREADABLE = (tarfile.TarError, OSError, ValueError, EOFError, MemoryError, OverflowError)
 BLOCK = tarfile.BLOCKSIZE
+CLASS = ".cls"
+"""What WebDataset calls the file with the class of a sample."""
+MOST_LETTERS = 1000
 
 
 class Member(NamedTuple):
@@ -99,6 +102,14 @@ class ShardSource(Source):
             self._listed = (k, list(members(self.paths[k])))
         return self._listed[1]
 
+    def names(self) -> list[str]:
+        return [f"{path.name}/{member.name}" for path in self.paths for member in members(path)]
+
+    def labels(self) -> np.ndarray | None:
+        """Return what the `.cls` member beside each picture says, as WebDataset has it."""
+        found = [label for path in self.paths for label in _labels_in(path)]
+        return np.array(found) if any(found) else None
+
     def fingerprint(self) -> str:
         return fingerprint_of(facts_of_files(self.paths))
 
@@ -120,6 +131,41 @@ def members(path: Path) -> Iterator[Member]:
     InputError
         If it is damaged, is packed, or a name in it leads out of it.
     """
+    return filter(_is_picture, _entries(path))
+
+
+def _is_picture(member: Member) -> bool:
+    return is_picture(PurePosixPath(member.name).name)
+
+
+def _labels_in(path: Path) -> list[str]:
+    """Return the label of each picture of a tar file, "" where it has none."""
+    keys, classes = [], {}
+    for member in _entries(path):
+        folder, _, name = member.name.rpartition("/")
+        key = (folder, name.partition(".")[0])
+        if _is_picture(member):
+            keys.append(key)
+        elif name.endswith(CLASS):
+            classes[key] = _text(path, member)
+    return [classes.get(key, "") for key in keys]
+
+
+def _text(shard: Path, member: Member) -> str:
+    content = _content(shard, member, MOST_LETTERS + 1)
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError:
+        text = "\0"
+    if len(content) > MOST_LETTERS or not text.isprintable():
+        raise InputError(
+            f"{shard}, {printable(member.name)}: is no class. Write its number or its name into it."
+        )
+    return text
+
+
+def _entries(path: Path) -> Iterator[Member]:
+    """Yield the files in a tar file."""
     check_file(path)
     n_bytes = path.stat().st_size
     try:
@@ -127,7 +173,7 @@ def members(path: Path) -> Iterator[Member]:
             while (info := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
                 _check(path, info, n_bytes)
-                if info.isreg() and is_picture(PurePosixPath(info.name).name):
+                if info.isreg():
                     yield Member(info.name, info.offset_data, info.size)
             file.seek(tar.offset)
             if file.read(BLOCK).strip(b"\0") or tar.offset + BLOCK > n_bytes:
@@ -156,9 +202,13 @@ def _check(path: Path, info: tarfile.TarInfo, n_bytes: int) -> None:
         )
 
 
-def _read(shard: Path, member: Member, height: int, width: int) -> tuple[str, np.ndarray]:
-    check_name(shard, member.name)
+def _content(shard: Path, member: Member, most: int) -> bytes:
     with open(shard, "rb") as file:
         file.seek(member.start)
-        content = file.read(min(member.n_bytes, MOST_BYTES + 1))
+        return file.read(min(member.n_bytes, most))
+
+
+def _read(shard: Path, member: Member, height: int, width: int) -> tuple[str, np.ndarray]:
+    check_name(shard, member.name)
+    content = _content(shard, member, MOST_BYTES + 1)
     return picture_in(content, f"{shard}, {member.name}", height, width)

@@ -35,8 +35,10 @@ from selfsort.sources.columns import (
     column_of,
     from_pixels,
     holds_pictures,
+    label_column,
     read_picture,
     stored,
+    values_of,
 )
 
 PICTURES_AT_ONCE, PIXELS_AT_ONCE = 64, 2**17
@@ -140,6 +142,20 @@ class TableSource(Source):
         found = cursor.take(stop - start)
         self._cursor = cursor
         return found
+
+    def labels(self) -> np.ndarray | None:
+        """Return the column of labels, which is called as `columns.LABELS` says."""
+        found: list[np.ndarray] = []
+        for path in self.paths:
+            with _naming(path), _opened(path) as table:
+                name = label_column(table.schema)
+                if name is None:
+                    return None
+                _checked_count(path, table.count(name))
+                found += [values_of(array) for array in table.columns(name, 0, 1)[1]]
+        if len({values.dtype.kind for values in found}) > 1:
+            raise InputError(f"{self.where}: labels are numbers in some files and text in others.")
+        return np.concatenate(found)
 
     def fingerprint(self) -> str:
         return fingerprint_of([*facts_of_files(self.paths), self.column])

@@ -29,6 +29,7 @@ class WholeSource(Source):
 
     def __init__(self, images: ImageSet, where: str) -> None:
         super().__init__(where)
+        self.known = images
         self.images = images.images
 
     def __len__(self) -> int:
@@ -36,6 +37,14 @@ class WholeSource(Source):
 
     def read(self, start: int, stop: int) -> Chunk:
         return Chunk(self.images[start:stop], list(range(start, stop)))
+
+    def names(self) -> list[str] | None:
+        return None if self.known.names is None else list(self.known.names)
+
+    def labels(self) -> np.ndarray | None:
+        if self.known.labels is None or self.known.class_names is None:
+            return None
+        return np.array([*self.known.class_names, ""])[self.known.labels]
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr((self.images.shape, self.images.dtype.str)).encode())

@@ -48,7 +48,8 @@ class Data:
         if isinstance(self.inputs, Rows):
             raise InputError(
                 f"{self.inputs.source.where}: all images are needed at once, to compare each with "
-                "its neighbours. Give an array, or sort a sample and let `predict` do the rest."
+                "its neighbours. Learn from an array of some of them, on the command line with "
+                "--sample 100000 in place of --stream, and let `predict` do the rest."
             )
         return self.inputs
 

@@ -19,10 +19,11 @@ import numpy as np
 from rich.console import Console
 
 from selfsort.checkpoints import write_atomically
-from selfsort.datasets import Dataset, load_dataset
+from selfsort.datasets import Dataset
 from selfsort.errors import InputError, SelfsortError
 from selfsort.images import ImageSet
 from selfsort.runs.data import keys_of
+from selfsort.runs.loading import load_images
 from selfsort.runs.request import Request, read_record
 from selfsort.runs.training import train
 from selfsort.sorting import LABELLED_EPOCH_SHARES
@@ -260,7 +261,7 @@ def _write_labels(studio: Studio, path: Path) -> None:
 def learn(folder: Path, name: str) -> None:
     """Train on the images of a run and the labels in ``NAME.csv``, into its folder ``NAME``."""
     record = read_record(folder)
-    data = load_dataset(record.data, size=record.size, on_error=record.on_error)
+    data = load_images(record)
     # Whatever labels the data has, nothing may be learned from them, or be chosen by them.
     images = ImageSet(data.train.images, names=data.train.names, skipped=data.train.skipped)
     request = Request(
@@ -272,6 +273,7 @@ def learn(folder: Path, name: str) -> None:
         threads=record.threads,
         size=record.size,
         on_error=record.on_error,
+        sample=record.sample,
         out=folder / name,
     )
     train(request, Console(stderr=True, quiet=True), Dataset(data.name, images, None, data.path))

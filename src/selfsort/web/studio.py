@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans
 
-from selfsort.datasets import load_dataset
 from selfsort.errors import InputError
 from selfsort.estimators.doubt import suggested
 from selfsort.images import ImageSet
 from selfsort.runs.evaluating import class_names
+from selfsort.runs.loading import load_images
 from selfsort.runs.predicting import load_with_classes
 from selfsort.runs.request import Record, read_record
 from selfsort.web.album import Album
@@ -55,7 +55,7 @@ class Studio:
                 f"{folder}: this run is not finished. First: selfsort train --resume {folder}"
             )
         estimator = load_with_classes(folder)
-        data = load_dataset(self.record.data, size=self.record.size, on_error=self.record.on_error)
+        data = load_images(self.record)
         self.data_path = data.path
         self.images: ImageSet = data.train
         if self.images.images.ndim != 4:
