@@ -18,7 +18,7 @@ from sklearn.utils.validation import column_or_1d
 
 from selfsort.errors import InputError
 from selfsort.estimators.classes import BaseClasses
-from selfsort.training import Data, Feed, with_small_batches
+from selfsort.training import Data, Feed, OneHot, with_small_batches
 
 FEW = 0.5
 """Below this share of labelled images the classes are learned by stages, as without labels."""
@@ -233,12 +233,11 @@ image_shape, device, n_threads, random_state
 
     def _fit_direct(self, data: Data, index: np.ndarray) -> None:
         """Learn everything at once; labelled images come more often where they are few."""
-        targets = np.eye(len(self.classes_), dtype=np.float32)[index] * (index >= 0)[:, None]
-        on_device = torch.from_numpy(targets.astype(np.float32)).to(self.device_)
+        targets = OneHot(torch.from_numpy(index).to(self.device_), len(self.classes_))
         feed = Feed(
             data,
             self._transform(data),
-            targets=on_device,
+            targets=targets,
             index=oversampled(index),
             binarize=self.binarize,
         )

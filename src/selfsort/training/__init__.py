@@ -1,6 +1,6 @@
 """Training: what is learned from, what is trained, how, and the loop of steps and epochs."""
 
-from selfsort.training.data import Data, Feed
+from selfsort.training.data import Data, Feed, OneHot
 from selfsort.training.loop import Fit, Row, fit
 from selfsort.training.memory import Portion
 from selfsort.training.model import Model, evaluation_batch, latent_of, look_at
@@ -22,6 +22,7 @@ __all__ = [
     "Feed",
     "Fit",
     "Model",
+    "OneHot",
     "Portion",
     "Row",
     "Rows",

@@ -69,6 +69,31 @@ class Data:
         return values / (self.high - self.low)
 
 
+@dataclass
+class OneHot:
+    """Label distributions of classes that are known, ``(n, n_classes)``, made as they are needed.
+
+    Parameters
+    ----------
+    index : Tensor of shape (n,), int64
+        -1 where there is no label: a row of zeros.
+    n_classes : int
+
+    Examples
+    --------
+    >>> OneHot(torch.tensor([1, -1]), 2)[torch.tensor([1, 0])]
+    tensor([[0., 0.],
+            [0., 1.]])
+    """
+
+    index: Tensor
+    n_classes: int
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        classes = torch.arange(self.n_classes, device=self.index.device)
+        return (self.index[rows, None] == classes).float()
+
+
 Batch = dict[str, Tensor]
 """Which images a step learns from, and every random number it needs for that."""
 
@@ -84,7 +109,7 @@ class Feed:
         Applied to every image and partner.
     neighbours : LongTensor of shape (n, k) or None
         Partners are drawn from an image's row; None: the partner is the image itself.
-    targets : Tensor of shape (n, n_classes) or None
+    targets : Tensor of shape (n, n_classes), OneHot, or None
         Label distributions; a row of zeros where there is no label.
     logits : Tensor of shape (n, n_classes) or None
         What the class head says of each image, where it does not learn; None: worked out anew.
@@ -97,7 +122,7 @@ class Feed:
     data: Data
     transform: Transform | None = None
     neighbours: Tensor | None = None
-    targets: Tensor | None = None
+    targets: Tensor | OneHot | None = None
     logits: Tensor | None = None
     index: Tensor | None = None
     binarize: bool = False
