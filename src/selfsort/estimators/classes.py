@@ -29,7 +29,7 @@ from selfsort.estimators.outputs import (
 from selfsort.estimators.resources import check_arguments, computing
 from selfsort.networks import Encoded
 from selfsort.sorting import Sorting, split_epochs
-from selfsort.training import Data, Feed, Rows, with_small_batches
+from selfsort.training import Data, Feed, with_small_batches
 
 N_READ = 20_000
 """So many images, evenly spread, are enough to find classes among their codes."""
@@ -169,26 +169,23 @@ class BaseClasses(GenerativeMixin):
         bottleneck = self.model_.bottleneck
         bottleneck.settle(self._generator)
         if bottleneck.reader is not None:
-            some = np.linspace(0, len(data) - 1, min(len(data), N_READ)).round().astype(int)
-            (codes,) = self._collected(data.chosen(some), code_part)
+            (codes,) = self._collected(data.chosen(data.evenly(N_READ)), code_part)
             seed = int(torch.randint(2**31 - 1, (), generator=self._generator))
             bottleneck.reader.fit(bottleneck.read(torch.from_numpy(codes)).numpy(), seed)
-        some = np.linspace(0, len(data) - 1, min(len(data), N_QUANTILES)).round().astype(int)
+        some = data.evenly(N_QUANTILES)
         measured = data.chosen(some)
-        if isinstance(data.inputs, Rows):  # features of all would take more memory than there is
-            (index,) = self._collected(data, class_part)
-            style_of, features = self._collected(measured, style_part, features_part)
-            index_of, own = index[some], np.arange(len(some))
-        else:
-            index, style_of, features = self._collected(data, class_part, style_part, features_part)
-            index_of, own = index, some
+        # Features of images that are not in memory would not be either: those of some have to do.
+        seen, own = (data, some) if data.is_resident else (measured, np.arange(len(some)))
+        index, style_of, features = self._collected(seen, class_part, style_part, features_part)
         (errors,) = self._collected(measured, error_part, reconstruct=True)
         self._check_finite(features, errors)
-        self.outlier_scale_ = OutlierScale.measured(features[own], errors, index[some])
-        styles = [style_of[index_of == k] for k in range(n_classes)]
+        self.outlier_scale_ = OutlierScale.measured(features[own], errors, index[own])
+        styles = [style_of[index == k] for k in range(n_classes)]
         styles = [style if len(style) else style_of for style in styles]
         self.style_means_ = np.stack([style.mean(0) for style in styles]).astype(np.float32)
         self.style_factors_ = np.stack([covariance_factor(style) for style in styles])
+        if not data.is_resident:
+            (index,) = self._collected(data, class_part)
         n_in_use = len(np.unique(index))
         if n_in_use < n_classes:
             warnings.warn(

@@ -52,27 +52,30 @@ def read_labels(
         two classes, a row without its two values.
     """
     path = Path(path)
-    given: dict[int, tuple[str, int]] = {}  # image: its class, and the line that says so
     check_file(path)
-    for line, key, value in _rows(path, names, n_images, skipped):
-        known, first_line = given.setdefault(key, (value, line))
-        if known != value:
+    codes: dict[str, int] = {}  # the classes in the order in which they occur
+    # Arrays, for there may be many millions: each image's class, and the line that says so.
+    given, lines = np.full(n_images, -1, np.int32), np.zeros(n_images, np.int32)
+    for line, image, value in _rows(path, names, n_images, skipped):
+        code = codes.setdefault(value, len(codes))
+        if given[image] < 0:
+            given[image], lines[image] = code, line
+        elif given[image] != code:
             raise InputError(
-                f"{path}, line {line}: the image has class '{value}' here, but '{known}' in "
-                f"line {first_line}. Keep one of them."
+                f"{path}, line {line}: the image has class '{value}' here, but "
+                f"'{list(codes)[given[image]]}' in line {lines[image]}. Keep one of them."
             )
     if class_names is None:
-        class_names = class_order(value for value, _ in given.values())
+        class_names = class_order(codes)
     index = {name: position for position, name in enumerate(class_names)}
-    labels = np.full(n_images, -1, np.int64)
-    for image, (value, line) in given.items():
+    for value, code in codes.items():
         if value not in index:
             raise InputError(
-                f"{path}, line {line}: there is no class '{value}'. "
+                f"{path}, line {lines[given == code].min()}: there is no class '{value}'. "
                 f"Known classes: {', '.join(class_names)}."
             )
-        labels[image] = index[value]
-    return labels, class_names
+    of_code = np.array([*(index[value] for value in codes), -1], np.int64)
+    return of_code[given], class_names
 
 
 def _rows(

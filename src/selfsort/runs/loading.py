@@ -15,7 +15,7 @@ from selfsort.images.folders import OnError, common_size, list_pictures, none_re
 from selfsort.images.npy import NpyRows
 from selfsort.images.pixels import picture_size
 from selfsort.images.sets import Skipped, encode_values
-from selfsort.sources import Source, WholeSource, open_source
+from selfsort.sources import Source, WholeSource, evenly, open_source
 from selfsort.sources.opening import SHARDS, TABLES, files_of, holds_pictures
 
 SHOWN = 10_000
@@ -73,8 +73,8 @@ def open_stream(asked: Asked) -> Stream:
             f"{asked.data}: is read as a whole, and cannot be streamed: leave out --stream, or "
             "give .npy, Parquet, Arrow or tar files, or a folder of pictures."
         )
-    shown = np.linspace(0, len(source) - 1, min(len(source), SHOWN)).round().astype(int)
-    return Stream(source, every, shown)
+    n_values = source.read(0, 1).images[0].size
+    return Stream(source, every, evenly(len(source), SHOWN, n_values))
 
 
 def shown_of(stream: Stream) -> Dataset:

@@ -22,6 +22,9 @@ from selfsort.images.sets import Skipped
 MOST_BYTES = 2**28
 """No picture within a file of many may have more."""
 
+MOST_VALUES = 2**24
+"""Images of a source that are in memory at once, as floats, have that many pixel values."""
+
 Read = Callable[[int, int], tuple[str, np.ndarray]]
 """From height and width to a picture's name, as errors call it, and its pixels."""
 
@@ -160,6 +163,26 @@ def picture_in(content: bytes, name: str, height: int, width: int) -> tuple[str,
             "Make it smaller."
         )
     return name, picture_of(content, name, height, width)
+
+
+def evenly(n_images: int, most: int, n_values: int) -> np.ndarray:
+    """Return positions evenly spread over all images, as many as memory should hold.
+
+    Parameters
+    ----------
+    n_images : int
+    most : int
+        No more than that.
+    n_values : int
+        Pixel values of an image: all together have `MOST_VALUES` at most.
+
+    Examples
+    --------
+    >>> evenly(11, 3, 64).tolist(), len(evenly(10**6, 10**4, 2**14))
+    ([0, 5, 10], 1024)
+    """
+    n = max(1, min(n_images, most, MOST_VALUES // n_values))
+    return np.linspace(0, n_images - 1, n).round().astype(int)
 
 
 def fingerprint_of(facts: Iterable[object]) -> str:

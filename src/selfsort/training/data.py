@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from selfsort import parallel
 from selfsort.augment import Transform
 from selfsort.errors import InputError
+from selfsort.sources import evenly
 from selfsort.training.rows import Rows
 
 
@@ -52,6 +54,16 @@ class Data:
                 "--sample 100000 in place of --stream, and let `predict` do the rest."
             )
         return self.inputs
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether all inputs are in memory."""
+        return isinstance(self.inputs, Tensor)
+
+    def evenly(self, most: int) -> np.ndarray:
+        """Return positions evenly spread over all, no more than memory should hold at once."""
+        n_values = 1 if self.is_resident else math.prod(self.inputs.shape[1:])
+        return evenly(len(self), most, n_values)
 
     def chosen(self, index: np.ndarray) -> Data:
         """Return some of the data, in memory, in the order of the data."""

@@ -178,8 +178,7 @@ def train_step(fit: Fit, feed: Feed, index: Tensor, progress: float) -> Tensor:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
-    resident = isinstance(feed.data.inputs, Tensor)
-    if fit.replays_steps and resident and len(index) == fit.portion.size:
+    if fit.replays_steps and feed.data.is_resident and len(index) == fit.portion.size:
         means = replay(fit, feed, batch)
     else:
         own = moved(feed.shared(batch), feed.data.inputs.device)
