@@ -161,8 +161,8 @@ def page(records: list[Record]) -> str:
             "# Learning from more images than memory holds",
             "",
             f"{last['date'][:10]}; {origin(last)}; {setting(last)} threads. `python "
-            "benchmarks/streaming.py GB`. Images of 100×100 with labels in an .npy file, one epoch, "
-            "dense network, no transforms, in a process that cannot address more than "
+            "benchmarks/streaming.py GB`. Images of 100×100 with labels in an .npy file, one "
+            "epoch, dense network, no transforms, in a process that cannot address more than "
             "is said. The accuracy is that on some of the images that were learned from. "
             f"Streamed against in memory: images a second with {COMPARED:,} of them, median "
             f"(lowest to highest) of {ROUNDS} runs in turn.",
