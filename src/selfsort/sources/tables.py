@@ -152,6 +152,7 @@ class TableSource(Source):
                 if name is None:
                     return None
                 _checked_count(path, table.count(name))
+            with _naming(path), _opened(path) as table:  # a stream is read once
                 found += [values_of(array) for array in table.columns(name, 0, 1)[1]]
         if len({values.dtype.kind for values in found}) > 1:
             raise InputError(f"{self.where}: labels are numbers in some files and text in others.")
