@@ -48,7 +48,7 @@ def range_of(inputs: np.ndarray | Rows) -> tuple[float, float]:
     if inputs.dtype == np.uint8:
         return 0.0, 255.0
     if isinstance(inputs, Rows):
-        low, high = inputs.range()
+        low, high = inputs.limits()
     else:
         low, high = float(inputs.min()), float(inputs.max())
     if low >= 0.0 and high <= 1.0:

@@ -145,8 +145,7 @@ class Feed:
     def order(self, generator: torch.Generator, batch_size: int) -> Tensor:
         """Return the images of one epoch in random order."""
         if isinstance(self.data.inputs, Rows):
-            index = torch.arange(len(self)) if self.index is None else self.index
-            return self.data.inputs.order(index, batch_size, generator)
+            return self.data.inputs.order(self.index, batch_size, generator)
         order = torch.randperm(len(self), generator=generator)
         return order if self.index is None else self.index[order]
 

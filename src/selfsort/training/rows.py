@@ -91,22 +91,46 @@ class Rows:
         parts = [self._read(i, i + 1) for i in np.sort(index).tolist()]
         return torch.cat(parts).to(self.device)
 
-    def order(self, index: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
+    def order(self, index: Tensor | None, batch_size: int, generator: torch.Generator) -> Tensor:
         """Return an epoch's images in random order, such that few chunks are needed at a time.
 
         The chunks come in random order, `CHUNKS` at a time, and the images of these are shuffled
         with each other. Within a batch they are ordered by their chunks: of several processes, each
         takes a share of every batch, and need not read the chunks of the others.
-        """
-        shuffled = index[torch.randperm(len(index), generator=generator)]
-        n_chunks = -(-len(self) // self.chunk_rows)
-        place = torch.randperm(n_chunks, generator=generator)[shuffled // self.chunk_rows]
-        together = torch.argsort(place // CHUNKS, stable=True)
-        batch = torch.arange(len(index)) // batch_size
-        within = torch.argsort(batch * n_chunks + place[together], stable=True)
-        return shuffled[together[within]]
 
-    def range(self) -> tuple[float, float]:
+        Parameters
+        ----------
+        index : LongTensor or None
+            The images of the epoch, any of them more than once; None: all, once.
+        batch_size : int
+        generator : torch.Generator
+
+        Returns
+        -------
+        order : LongTensor
+        """
+        chunks = torch.randperm(-(-len(self) // self.chunk_rows), generator=generator)
+        place = torch.empty_like(chunks)
+        place[chunks] = torch.arange(len(chunks))
+        wanted = None if index is None else index.sort().values
+        parts = []
+        for group in chunks.split(CHUNKS):
+            images = torch.cat([self._of_chunk(k, wanted) for k in group.tolist()])
+            parts.append(images[torch.randperm(len(images), generator=generator)])
+        order = torch.cat(parts)
+        for batch in order.split(batch_size):
+            batch.copy_(batch[place[batch // self.chunk_rows].argsort(stable=True)])
+        return order
+
+    def _of_chunk(self, k: int, wanted: Tensor | None) -> Tensor:
+        """Return the positions of a chunk's images, those that are wanted, in ascending order."""
+        start, stop = k * self.chunk_rows, min((k + 1) * self.chunk_rows, len(self))
+        if wanted is None:
+            return torch.arange(start, stop)
+        first, last = torch.searchsorted(wanted, torch.tensor([start, stop])).tolist()
+        return wanted[first:last]
+
+    def limits(self) -> tuple[float, float]:
         """Return the lowest and the highest value of all."""
         low, high = math.inf, -math.inf
         for start in range(0, len(self), self.chunk_rows):
