@@ -245,3 +245,19 @@ def test_numbers_in_some_files_and_text_in_others(tmp_path: Path) -> None:
     done = call("train", tmp_path, "--stream", *SIZE, "--labels", "all", "--out", tmp_path / "out")
     assert done.code == 2
     assert "numbers in some files and text in others" in done.err
+
+
+@pytest.mark.slow
+def test_broken_pictures_are_told_of(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", n=60, names=WORDS)
+    for name in ("one/000.png", "zero/zz.png"):
+        (tmp_path / "photos" / name).write_text("no picture")
+    out = tmp_path / "out"
+    arguments = ("train", folder, "--stream", "--labels", "all", *FEW_EPOCHS, "--out", out)
+    done = call(*arguments)
+    assert done.code == 0, done.err
+    assert done.err.count("Left out 2 of 62 pictures") == 1
+    assert {one["name"] for one in figures(out)["skipped"]} == {"one/000.png", "zero/zz.png"}
+    done = call(*arguments, "--force", "--on-error", "stop")
+    assert done.code == 2
+    assert "one/000.png" in done.err

@@ -15,9 +15,10 @@ from test_resuming import Memory, assert_same, bound, result_of
 from selfsort import Autoencoder, AutoencoderClassifier, AutoencoderClusterer, open_source
 from selfsort.errors import InputError
 from selfsort.images import ImageSet
+from selfsort.images.sets import Skipped
 from selfsort.parallel import share_of
 from selfsort.sources import Chunk, WholeSource
-from selfsort.training import Data, Feed, Rows, rows
+from selfsort.training import Data, Feed, OneHot, Rows, rows
 
 DIGITS = load_digits()
 X, Y = (DIGITS.images[:120] * 15.9).astype(np.uint8), DIGITS.target[:120]
@@ -175,14 +176,38 @@ def test_what_compares_all_images_refuses(tmp_path: Path) -> None:
             estimator.fit(source, y)
 
 
-def test_pictures_that_were_left_out_end_it() -> None:
-    class Short(Counting):
-        def read(self, start: int, stop: int) -> Chunk:
-            return super().read(start, max(start + 1, stop - 1))
+class Broken(Counting):
+    """A source of which some images cannot be read."""
 
-    found = Rows(Short(PIXELS))
-    with pytest.raises(InputError, match="none can be left out"):
-        _ = found[torch.tensor([3])]
+    def __init__(self, images: np.ndarray, broken: set[int]) -> None:
+        super().__init__(images)
+        self.broken = broken
+
+    def read(self, start: int, stop: int) -> Chunk:
+        chunk = super().read(start, stop)
+        good = [i for i in range(start, stop) if i not in self.broken]
+        skipped = [Skipped(str(i), f"{i}: no picture.") for i in range(start, stop)
+                   if i in self.broken]  # fmt: skip
+        return Chunk(chunk.images[[i - start for i in good]], good, tuple(skipped))
+
+
+def test_others_stand_in_for_images_that_cannot_be_read() -> None:
+    source = Broken(numbered(24), {0, 5, 7, 23})
+    found = Rows(source, buffer=2 * rows.CHUNKS * 4 * 8)  # eight at a time
+    wanted = torch.arange(24)
+    wanted[[0, 5, 7, 23]] = torch.tensor([1, 6, 6, 22])
+    assert torch.equal(found.readable(torch.arange(24)), wanted)
+    assert torch.equal(found[torch.arange(24)][:, 0].long(), wanted)
+    assert found[4:8][:, 0].tolist() == [4, 6, 6, 6]
+    assert found.scattered(np.array([4, 5])).tolist() == [[4], [6]]
+    assert found.skipped == {i: f"{i}: no picture." for i in (0, 5, 7, 23)}
+    feed = Feed(Data(found), targets=OneHot(torch.arange(24) % 3, 3))
+    batch = feed.shared({"index": torch.tensor([5, 9])})
+    assert batch["index"].tolist() == [6, 9]  # and so is the label that of the stand-in
+
+    source.broken = set(range(8, 16))
+    with pytest.raises(InputError, match=r"8: no picture\. Nor can the 7 pictures after it"):
+        _ = Rows(source, buffer=2 * rows.CHUNKS * 4 * 8)[torch.tensor([9])]
 
 
 def test_black_and_white_is_past_the_middle() -> None:

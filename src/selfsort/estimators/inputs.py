@@ -84,8 +84,8 @@ class InputMixin:
     def _check_inputs(self, X: Any, *, reset: bool) -> np.ndarray | Rows:
         """Return inputs ``(n, channels, height, width)`` or ``(n, p)``, remembering the shape."""
         inputs: np.ndarray | Rows
-        if isinstance(X, Source):
-            X = inputs = Rows(X)
+        if isinstance(X, Source | Rows):
+            X = inputs = Rows(X) if isinstance(X, Source) else X
             if reset:
                 self.n_features_in_ = int(np.prod(inputs.shape[1:]))
                 self._drop("feature_names_in_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -17,6 +18,7 @@ from selfsort.images.pixels import picture_size
 from selfsort.images.sets import Skipped, encode_values
 from selfsort.sources import Source, WholeSource, evenly, open_source
 from selfsort.sources.opening import SHARDS, TABLES, files_of, holds_pictures
+from selfsort.training import Rows
 
 SHOWN = 10_000
 """Images that the figures and pictures of a run are of, where all are not in memory."""
@@ -48,9 +50,17 @@ class Stream(NamedTuple):
     that figures and pictures are of.
     """
 
-    source: Source
+    rows: Rows
     every: Dataset
     shown: np.ndarray
+
+    def skipped(self) -> list[Skipped]:
+        """Return the pictures that could not be read, so far, and for which others stood in."""
+        names = self.every.train.names
+        return [
+            Skipped(str(i) if names is None else names[i], reason)
+            for i, reason in sorted(self.rows.skipped.items())
+        ]
 
 
 def load_images(asked: Asked) -> Dataset:
@@ -73,13 +83,13 @@ def open_stream(asked: Asked) -> Stream:
             f"{asked.data}: is read as a whole, and cannot be streamed: leave out --stream, or "
             "give .npy, Parquet, Arrow or tar files, or a folder of pictures."
         )
-    n_values = source.read(0, 1).images[0].size
-    return Stream(source, every, evenly(len(source), SHOWN, n_values))
+    rows = Rows(source)
+    return Stream(rows, every, evenly(len(source), SHOWN, math.prod(rows.shape[1:])))
 
 
 def shown_of(stream: Stream) -> Dataset:
     """Return the images that figures and pictures are of."""
-    return _chosen(stream.source, stream.every, stream.shown)
+    return _chosen(stream.rows.source, stream.every, stream.shown)
 
 
 def _opened(asked: Asked) -> tuple[Source, Dataset]:

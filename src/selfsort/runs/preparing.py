@@ -60,12 +60,13 @@ def prepare(request: Request, console: Console, data: Dataset | None = None) -> 
     stream = open_stream(request) if request.stream else None
     if data is None:
         data = load_images(request) if stream is None else shown_of(stream)
-        tell_skipped(console, data.train, data.test)
+        if stream is None:  # else they are told of when all were read
+            tell_skipped(console, data.train, data.test)
     labels = choose_labels(option, recipe, data if stream is None else stream.every, request.seed)
     shown = labels if stream is None else labels.of(stream.shown)
     if stream is not None:
         _check_streamed(recipe, stream)
-        console.print(f"Read while it is learned from: {len(stream.source):,} images.")
+        console.print(f"Read while it is learned from: {len(stream.rows):,} images.")
     run = Run(
         request,
         recipe,

@@ -29,7 +29,7 @@ from selfsort.runs.callbacks import (
     Watch,
     leaving_on_sigterm,
 )
-from selfsort.runs.data import as_given
+from selfsort.runs.data import MOST_TOLD, as_given, tell_left_out
 from selfsort.runs.environment import machine, versions
 from selfsort.runs.folder import (
     CHECKPOINTS,
@@ -150,7 +150,7 @@ def _tell_class_count(run: Run, estimator: Any) -> None:
 
 def _fit(run: Run, estimator: Any, stage: str = "") -> None:
     """Fit, showing and writing down the progress; Ctrl-C ends it with what was learned."""
-    X = as_given(run.data.train) if run.stream is None else run.stream.source
+    X = as_given(run.data.train) if run.stream is None else run.stream.rows
     classifies = run.recipe.estimator == "AutoencoderClassifier"
     samples = as_given(run.data.test or run.data.train)[:N_SAMPLES]
     say = functools.partial(run.console.print, highlight=False, soft_wrap=True, markup=False)
@@ -185,6 +185,9 @@ def _fit(run: Run, estimator: Any, stage: str = "") -> None:
         )
         estimator.fit(X, run.labels.y()[0] if classifies else None)
     estimator.set_callbacks()
+    if run.stream is not None:
+        reasons = [one.reason for one in run.stream.skipped()]
+        tell_left_out(run.console, reasons[:MOST_TOLD], len(reasons), len(X) - len(reasons))
     run.interrupted |= estimator.stopped_
     run.watch = watch
     run.history += watch.rows
@@ -290,11 +293,14 @@ def _result(run: Run, estimator: Any, extra: dict[str, Any]) -> dict[str, Any]:
     means = getattr(estimator, "style_means_", None)
     curve = illustrating.information_curve(estimator)
     parts = [part for part in (run.data.train, run.data.test) if part is not None]
+    skipped = [one for part in parts for one in part.skipped]
+    if run.stream is not None:
+        skipped = run.stream.skipped()
     return {
         "recipe": run.recipe.name,
         "data": run.data.name,
         "seed": run.request.seed,
-        "n_images": len(run.data.train if run.stream is None else run.stream.source),
+        "n_images": len(run.data.train if run.stream is None else run.stream.rows),
         "n_classes": None if means is None else len(means),
         "natural_n_classes": getattr(estimator, "natural_n_classes_", None),
         "information_curve": None if curve is None else [round(float(v), 6) for v in curve],
@@ -318,6 +324,6 @@ def _result(run: Run, estimator: Any, extra: dict[str, Any]) -> dict[str, Any]:
             if value is not None
         },
         "set": run.request.parameters,
-        "skipped": [one._asdict() for part in parts for one in part.skipped],
+        "skipped": [one._asdict() for one in skipped],
         "extra": extra,
     }

@@ -170,10 +170,13 @@ class Feed:
 
     def shared(self, batch: Batch) -> Batch:
         """Return this process's share of a batch, and the images of all of it as "all"."""
-        if parallel.n_processes() == 1:
-            return batch
-        own = parallel.share(len(batch["index"]))
-        return {"all": batch["index"]} | {name: rows[own] for name, rows in batch.items()}
+        if parallel.n_processes() > 1:
+            own = parallel.share(len(batch["index"]))
+            batch = {"all": batch["index"]} | {name: rows[own] for name, rows in batch.items()}
+        if isinstance(self.data.inputs, Rows):
+            which = [name for name in ("index", "partner index") if name in batch]
+            batch |= {name: self.data.inputs.readable(batch[name]) for name in which}
+        return batch
 
     def view(self, batch: Batch, whose: str = "") -> Tensor:
         """Return (transformed) images of a batch on the device, or those of its partners."""

@@ -37,6 +37,9 @@ class Rows:
         uint8, or float32 for vectors.
     device : torch device
         Where the rows that are asked for go to.
+    skipped : dict of int to str
+        Why the images at these positions could not be read, of those that were asked for so far.
+        Others of their chunk stand in for them, see `readable`.
 
     Examples
     --------
@@ -56,6 +59,8 @@ class Rows:
         self.device = torch.device("cpu")
         n_bytes = first.itemsize * math.prod(first.shape[1:])
         self.chunk_rows = max(1, buffer // (2 * CHUNKS * n_bytes))
+        self.skipped: dict[int, str] = {}
+        self._stand_in: dict[int, int] = {}
         self._kept: OrderedDict[int, Tensor] = OrderedDict()
 
     def __len__(self) -> int:
@@ -88,8 +93,22 @@ class Rows:
 
     def scattered(self, index: np.ndarray) -> Tensor:
         """Return images from all over the source, in the order of the source, on the device."""
-        parts = [self._read(i, i + 1) for i in np.sort(index).tolist()]
+        parts = []
+        for i in np.sort(index).tolist():
+            one = self.source.read(i, i + 1).images
+            parts.append(torch.from_numpy(one) if len(one) else self[torch.tensor([i])].cpu())
         return torch.cat(parts).to(self.device)
+
+    def readable(self, index: Tensor) -> Tensor:
+        """Return positions with those of stand-ins where an image cannot be read.
+
+        What belongs to an image, such as its label, is then that of its stand-in as well.
+        """
+        for k in (index // self.chunk_rows).unique().tolist():
+            self._chunk(k)
+        if self._stand_in.keys().isdisjoint(found := index.tolist()):
+            return index
+        return torch.tensor([self._stand_in.get(i, i) for i in found], device=index.device)
 
     def order(self, index: Tensor | None, batch_size: int, generator: torch.Generator) -> Tensor:
         """Return an epoch's images in random order, such that few chunks are needed at a time.
@@ -148,14 +167,25 @@ class Rows:
         return self._kept[k]
 
     def _read(self, start: int, stop: int) -> Tensor:
-        chunk = self.source.read(start, stop)
-        if len(chunk.images) < stop - start:
-            reason = chunk.skipped[0].reason.rstrip(".") if chunk.skipped else "images are missing"
+        images = self.source.read(start, stop).images
+        if len(images) < stop - start:
+            images = images[self._places(start, stop)]
+        return torch.from_numpy(np.ascontiguousarray(images))
+
+    def _places(self, start: int, stop: int) -> np.ndarray:
+        """Return which of the images that were read stands at each position of a range."""
+        chunks = [self.source.read(i, i + 1) for i in range(start, stop)]
+        good = [start + i for i, chunk in enumerate(chunks) if len(chunk.images)]
+        reasons = {start + i: one.reason for i, chunk in enumerate(chunks) for one in chunk.skipped}
+        if not good:
             raise InputError(
-                f"{reason}. While pictures are read to be learned from, none can be left out: "
-                "remove it from the data."
+                f"{next(iter(reasons.values()), self.source.where)} Nor can the "
+                f"{stop - start - 1} pictures after it. Leave them out of the data."
             )
-        return torch.from_numpy(np.ascontiguousarray(chunk.images))
+        self.skipped |= reasons
+        nearest = np.searchsorted(good, np.arange(start, stop)).clip(max=len(good) - 1)
+        self._stand_in |= {i: good[nearest[i - start]] for i in reasons}
+        return nearest
 
 
 def _torch_type(dtype: np.dtype) -> torch.dtype:
