@@ -52,6 +52,7 @@ def test_fifty_steps_are_those_of_one_process(
     torchrun(n, str(HERE / "together.py"), str(tmp_path / "many"), *cases)
     seen = [json.loads((tmp_path / f"many-{rank}.json").read_text()) for rank in range(n)]
     assert all(one == seen[0] for one in seen)  # losses, and every bit of the weights
+    assert seen[0]["looked"][0] == alone["looked"][0] == 61
     for name in cases:
         expected, found = np.array(alone[name][0]), np.array(seen[0][name][0])
         assert expected.shape[0] == N_STEPS

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from sklearn.datasets import load_digits
 
-from selfsort import parallel
+from selfsort import AutoencoderClusterer, parallel
 from selfsort.augment import make_transform
 from selfsort.bottlenecks import make_bottleneck
 from selfsort.images import ImageSet
@@ -89,10 +89,22 @@ def losses(name: str) -> tuple[list[list[float]], list[float]]:
     return seen, [*ends, *map(float, bits)]
 
 
+def looked() -> tuple[int, list[float]]:
+    """Return how many of a fit's labels are what `predict` says, and what it measured at its end.
+
+    At the end of a fit each process looks at its share of the images, in `predict` at all.
+    """
+    images = load_digits().images[:61]
+    clusterer = AutoencoderClusterer(3, method="direct", epochs=2, random_state=0).fit(images)
+    agreed = int((clusterer.labels_ == clusterer.predict(images)).sum())
+    return agreed, [*clusterer.style_means_.ravel().tolist(), *clusterer.labels_.tolist()]
+
+
 def main() -> None:
     out = Path(sys.argv[1])
     with parallel.joined():
         found = {name: losses(name) for name in (sys.argv[2:] or CASES)}
+        found["looked"] = looked()
         out.with_name(f"{out.name}-{parallel.rank()}.json").write_text(json.dumps(found))
 
 

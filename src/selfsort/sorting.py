@@ -19,7 +19,7 @@ No stage looks at a label that was not given, and none at test images.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -254,9 +254,8 @@ class Sorting:
             assert encoded.logits is not None  # noqa: S101
             return torch.softmax(encoded.logits, dim=-1), encoded.features.float()
 
-        data = self.data
-        own = replace(data, inputs=data.inputs[parallel.share(len(data))])
-        read_of = look_at(self.model, own, read, enabled=self.settings().autocast)
+        data, own = self.data, parallel.share(len(self.data))
+        read_of = look_at(self.model, data, read, part=own, enabled=self.settings().autocast)
         # Inference tensors cannot enter a later training step; copies can.
         codes, features = (torch.cat(part).clone() for part in zip(*read_of, strict=True))
         return parallel.gathered(codes, len(data)), parallel.gathered(features, len(data))

@@ -13,7 +13,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from selfsort import training
+from selfsort import parallel, training
 from selfsort.bottlenecks import BOTTLENECKS, Bottleneck, Variational, make_bottleneck
 from selfsort.errors import ClassCollapseWarning, InputError, NotFiniteError, collapse_sentence
 from selfsort.estimators.doubt import N_QUANTILES, OutlierScale, suggested
@@ -151,9 +151,10 @@ class BaseClasses(GenerativeMixin):
             assert encoded.logits is not None  # noqa: S101 - there are classes
             return encoded.logits
 
-        enabled = self._settings(len(data)).autocast
-        parts = training.look_at(self.model_, data, read, enabled=enabled)
-        return torch.cat(parts).clone()  # a copy: inference tensors cannot enter a training step
+        enabled, own = self._settings(len(data)).autocast, parallel.share(len(data))
+        parts = training.look_at(self.model_, data, read, part=own, enabled=enabled)
+        # A copy: inference tensors cannot enter a training step.
+        return parallel.gathered(torch.cat(parts).clone(), len(data))
 
     def _renew(self, n_classes: int) -> None:
         """Give the model a fresh class head and decoder for that many classes."""
@@ -176,7 +177,9 @@ class BaseClasses(GenerativeMixin):
         measured = data.chosen(some)
         # Features of images that are not in memory would not be either: those of some have to do.
         seen, own = (data, some) if data.is_resident else (measured, np.arange(len(some)))
-        index, style_of, features = self._collected(seen, class_part, style_part, features_part)
+        index, style_of, features = self._collected(
+            seen, class_part, style_part, features_part, together=True
+        )
         (errors,) = self._collected(measured, error_part, reconstruct=True)
         self._check_finite(features, errors)
         self.outlier_scale_ = OutlierScale.measured(features[own], errors, index[own])
@@ -185,7 +188,7 @@ class BaseClasses(GenerativeMixin):
         self.style_means_ = np.stack([style.mean(0) for style in styles]).astype(np.float32)
         self.style_factors_ = np.stack([covariance_factor(style) for style in styles])
         if not data.is_resident:
-            (index,) = self._collected(data, class_part)
+            (index,) = self._collected(data, class_part, together=True)
         n_in_use = len(np.unique(index))
         if n_in_use < n_classes:
             warnings.warn(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from selfsort import training
+from selfsort import parallel, training
 from selfsort.estimators.inputs import InputMixin
 from selfsort.estimators.outputs import (
     Part,
@@ -45,11 +45,11 @@ class UseMixin(InputMixin):
         return Data(tensor.to(self.device_), low, high)
 
     def _collected(
-        self, data: Data, *parts: Part, reconstruct: bool = False
+        self, data: Data, *parts: Part, reconstruct: bool = False, together: bool = False
     ) -> tuple[np.ndarray, ...]:
         """Return some parts of what the network says of all images, one array each.
 
-        Both are in evaluation mode.
+        Both are in evaluation mode. With `together` each of several processes looks at its share.
         """
         model = self.model_
 
@@ -69,8 +69,13 @@ class UseMixin(InputMixin):
             return [part(outputs, encoded) for part in parts]
 
         with computing(self.device_, self.n_threads):
-            batches = training.look_at(model, data, read)
-        return tuple(torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
+            together = together and len(data) >= parallel.n_processes()
+            own = parallel.share(len(data)) if together else slice(None)
+            batches = training.look_at(model, data, read, part=own)
+        found = [torch.cat(column) for column in zip(*batches, strict=True)]
+        if together:
+            found = [parallel.gathered(values, len(data)) for values in found]
+        return tuple(values.cpu().numpy() for values in found)
 
     def _prepared(self, X: Any) -> Data:
         check_is_fitted(self, "model_")

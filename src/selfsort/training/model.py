@@ -154,22 +154,28 @@ def latent_of(code: Tensor | None, style: Tensor | None) -> Tensor:
 
 
 def look_at(
-    model: Model, data: Data, read: Callable[[Tensor, Encoded], T], *, enabled: bool = False
+    model: Model,
+    data: Data,
+    read: Callable[[Tensor, Encoded], T],
+    *,
+    part: slice = slice(None),
+    enabled: bool = False,
 ) -> list[T]:
     """Return what a function reads, batch by batch, of all images and what the network says.
 
-    The network is in evaluation mode, and nothing has a gradient. `enabled` is that of `autocast`.
+    The network is in evaluation mode, and nothing has a gradient. `part` says which images, if not
+    all; `enabled` is that of `autocast`.
     """
     model.eval()
 
-    def look(part: range) -> T:
-        images = data.batch(slice(part.start, part.stop))
+    def look(rows: range) -> T:
+        images = data.batch(slice(rows.start, rows.stop))
         return read(images, model.network.encode(images))
 
     with torch.inference_mode(), autocast(data.inputs.device, enabled):
         most = CACHED_BATCH if data.inputs.device.type == "cpu" else EVALUATION_BATCH
         portion = Portion(evaluation_batch(data.inputs.shape[1:], most))
-        return [found for _, found in portion.each(range(len(data)), look)]
+        return [found for _, found in portion.each(range(len(data))[part], look)]
 
 
 def evaluation_batch(shape: Sequence[int], most: int = EVALUATION_BATCH) -> int:
