@@ -1,6 +1,6 @@
-"""Classes that fall out of use without provocation: `python tests/long/collapses.py [SEEDS]`.
+"""Classes that fall out of use without provocation: `… collapses.py [SEEDS [KIND ...]]`.
 
-scikit-learn's digits without labels, with 100 and with all, each with SEEDS seeds.
+scikit-learn's digits without labels (`none`), with 100 and with all, each with SEEDS seeds.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> None:
     n_seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 30
     figures = {}
     warnings.simplefilter("ignore", ClassCollapseWarning)
-    for kind in KINDS:
+    for kind in sys.argv[2:] or KINDS:
         outcomes = [fitted(kind, seed) for seed in range(n_seeds)]
         accuracies = [accuracy for _, accuracy in outcomes]
         figures[kind] = {
