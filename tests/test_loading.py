@@ -247,6 +247,13 @@ def test_numbers_in_some_files_and_text_in_others(tmp_path: Path) -> None:
     assert "numbers in some files and text in others" in done.err
 
 
+def test_parts_are_not_read_as_a_whole(kinds: dict[str, Path], tmp_path: Path) -> None:
+    for kind in ("text", "shards"):
+        done = call("train", kinds[kind], "--out", tmp_path / "out")
+        assert done.code == 2
+        assert "give --sample N" in done.err
+
+
 @pytest.mark.slow
 def test_broken_pictures_are_told_of(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "photos", n=60, names=WORDS)

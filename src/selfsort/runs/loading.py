@@ -68,11 +68,21 @@ def load_images(asked: Asked) -> Dataset:
     if asked.stream:
         return shown_of(open_stream(asked))
     if asked.sample is None:
+        _check_no_parts(Path(asked.data))
         return load_dataset(asked.data, size=asked.size, on_error=asked.on_error)
     source, every = _opened(asked)
     n_images = min(asked.sample, len(source))
     chosen = np.random.default_rng(asked.seed).choice(len(source), n_images, replace=False)
     return _chosen(source, every, np.sort(chosen))
+
+
+def _check_no_parts(path: Path) -> None:
+    """Raise for kinds of files that are not read as a whole."""
+    if path.exists() and files_of(path)[0] in (*TABLES, SHARDS):
+        raise InputError(
+            f"{path}: may hold more than memory does: give --sample N to learn from some of its "
+            "images, or --stream to read them while learning; and --size."
+        )
 
 
 def open_stream(asked: Asked) -> Stream:
