@@ -19,7 +19,7 @@ from selfsort.hub import facts
 from selfsort.report.numbers import count, decimal, percent
 from selfsort.report.reading import read_history, read_result
 from selfsort.report.sections import FIGURES
-from selfsort.report.words import summary
+from selfsort.report.words import n_training, summary
 
 PICTURE = "prototypes.png"
 NO_REPO = "user/name"
@@ -105,7 +105,7 @@ def _header(config: Config, result: Mapping[str, Any], licence: str | None) -> A
 def _tags(config: Config, result: Mapping[str, Any]) -> list[str]:
     if config.estimator == "AutoencoderClusterer":
         return ["clustering", "unsupervised"]
-    n_images = (result.get("train") or {}).get("n_images")
+    n_images = n_training(result)
     few = n_images and (result.get("n_labels") or 0) < n_images and config.n_classes
     return ["semi-supervised"] if few else []
 

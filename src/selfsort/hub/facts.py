@@ -11,7 +11,7 @@ from typing import Any
 from selfsort.checkpoints import Config
 from selfsort.datasets import known_datasets
 from selfsort.report.numbers import any_value, count, percent
-from selfsort.report.words import assumptions
+from selfsort.report.words import assumptions, n_training
 
 Result = Mapping[str, Any]
 
@@ -34,7 +34,8 @@ def data_rows(config: Config, result: Result) -> list[tuple[str, str]]:
         scores = result.get(part)
         if scores:
             kind = "training" if part == "train" else "test"
-            rows.append((f"{kind} images", count(scores.get("n_images"))))
+            n_images = n_training(result) if part == "train" else scores.get("n_images")
+            rows.append((f"{kind} images", count(n_images)))
     rows.append(("size", size_in_words(config)))
     if result:
         rows.append(("images with a label that it learned from", count(result.get("n_labels"))))
@@ -146,7 +147,7 @@ def limit_lines(config: Config, result: Result) -> list[str]:
             "An image of something else gets a class too, at times with a high probability: look "
             "at outlier_score, and use abstain."
         )
-    n_images = (result.get("train") or {}).get("n_images") or 0
+    n_images = n_training(result) or 0
     n_labels = result.get("n_labels") or 0
     if not result or 2 * n_labels < n_images:
         lines += _of_few_labels(config)

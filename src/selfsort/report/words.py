@@ -20,8 +20,13 @@ def summary(result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> 
     return [sentence for sentence in sentences if sentence]
 
 
+def n_training(result: Mapping[str, Any]) -> int | None:
+    """Return how many images were learned from; figures may be of fewer."""
+    return result.get("n_images") or (result.get("train") or {}).get("n_images")
+
+
 def _what_was_done(result: Mapping[str, Any]) -> str:
-    n_images = result.get("n_images") or (result.get("train") or {}).get("n_images")
+    n_images = n_training(result)
     images = f"{count(n_images)} images" if n_images else f"the images of {result.get('data')}"
     took = f" in {duration(result['train_seconds'])}" if result.get("train_seconds") else ""
     n_classes, n_labels = result.get("n_classes"), result.get("n_labels")
