@@ -21,7 +21,7 @@ chosen = np.isin(digits.target, [1, 3, 5, 8, 9]).nonzero()[0][:450]
 images, target = digits.images[chosen], digits.target[chosen]
 models = {
     bottleneck: AutoencoderClusterer(
-        5, method="direct", bottleneck=bottleneck, style_dim=0, epochs=60, random_state=0
+        5, method="direct", bottleneck=bottleneck, style_dim=0, epochs=40, random_state=0
     ).fit(images)
     for bottleneck in ("softmax", "gumbel")
 }

@@ -18,7 +18,7 @@ train, test = images[:1000], images[1000:1100]
 
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.6), subplot_kw={"xticks": [], "yticks": []})
 for axis, name in zip(axes, ["categorical", "vq", "gumbolt", "dvae"], strict=True):
-    parameters = RECIPES[name].parameters | {"epochs": 15}
+    parameters = RECIPES[name].parameters | {"epochs": 12}
     model = AutoencoderClusterer(10, **parameters, random_state=0).fit(train)
     nats = model.log_likelihood(test, n_samples=50, random_state=0).mean()
     samples = np.pad(model.sample(36, random_state=0), ((0, 0), (1, 1), (1, 1)))  # a margin

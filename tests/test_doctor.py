@@ -18,6 +18,7 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from selfsort import cli
 from selfsort.datasets import load_dataset
 from selfsort.doctor import Examination, examine
 from selfsort.doctor.case import Case
@@ -448,10 +449,18 @@ def test_a_script_is_examined_with_the_optimizer_that_it_made(folder: Path) -> N
     ],
 )
 def test_what_a_file_does_wrong_is_one_line(
-    folder: Path, arguments: list[str], message: str
+    folder: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    done = doctor(folder, *arguments, "--out", "none.html")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == f"selfsort: {message}"
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["selfsort", "doctor", *arguments, "--out", "none.html"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    said = capfd.readouterr().err  # the examined process's too
+    assert said.splitlines()[-1] == f"selfsort: {message}"
+    assert "Traceback" not in said
     assert not (folder / "none.html").exists()

@@ -11,12 +11,12 @@ from running import call
 from sklearn.datasets import load_digits
 from sklearn.utils._param_validation import StrOptions
 
-from selfsort import Autoencoder, AutoencoderClassifier, AutoencoderClusterer
+from selfsort import Autoencoder, AutoencoderClassifier, AutoencoderClusterer, training
 from selfsort.errors import InputError
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:40].reshape(-1, 8, 8), Y[:40]
-OPTIMIZERS = StrOptions({"adam", "adamw", "sgd"}).__str__().removeprefix("a str among ")
+OPTIMIZERS = StrOptions(set(training.OPTIMIZERS)).__str__().removeprefix("a str among ")
 ESTIMATORS = (Autoencoder, AutoencoderClassifier, AutoencoderClusterer)
 
 

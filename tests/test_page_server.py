@@ -19,6 +19,7 @@ import pytest
 from correcting import Outcome, correct_and_kill
 from fastapi import FastAPI
 from platforms import needs_proc
+from running import call
 from sklearn.datasets import load_digits
 from starlette.testclient import TestClient
 
@@ -446,7 +447,6 @@ def test_no_correction_is_lost_or_doubled_where_the_server_is_killed(
 def test_what_would_open_the_page_to_others_is_refused(
     run: Path, arguments: list[str], message: str
 ) -> None:
-    with started(run, *arguments) as server:
-        assert server.wait(timeout=60) == 2
-        assert server.stderr is not None
-        assert server.stderr.read() == f"selfsort: {message}\n"
+    done = call("page", run, "--no-browser", *arguments)
+    assert done.code == 2
+    assert done.err == f"selfsort: {message}\n"

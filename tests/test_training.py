@@ -80,11 +80,11 @@ def test_a_batch_is_float_between_0_and_1():
 
 def test_an_epoch_goes_through_every_image_of_the_index_once():
     data = tiny_data(20)
-    assert sorted(Feed(data).order(seeded()).tolist()) == list(range(20))
+    assert sorted(Feed(data).order(seeded(), 8).tolist()) == list(range(20))
     some = Feed(data, index=torch.tensor([3, 5, 7, 11]))
     assert len(some) == 4
-    assert sorted(some.order(seeded()).tolist()) == [3, 5, 7, 11]
-    orders = {tuple(some.order(seeded(seed)).tolist()) for seed in range(20)}
+    assert sorted(some.order(seeded(), 8).tolist()) == [3, 5, 7, 11]
+    orders = {tuple(some.order(seeded(seed), 8).tolist()) for seed in range(20)}
     assert len(orders) > 5
 
 
