@@ -12,7 +12,7 @@ from torch import Tensor
 from selfsort.errors import InputError
 from selfsort.sources import Source
 
-BUFFER = 2**28
+BUFFER = 2**27
 """Bytes of images that are kept: of those that are shuffled now, and as many before them."""
 CHUNKS = 64
 """Chunks of images that are shuffled with each other."""
