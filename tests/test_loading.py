@@ -199,6 +199,7 @@ def test_size_and_colour_are_found_for_folders(tmp_path: Path) -> None:
         ("whole", (), "is read as a whole"),
         ("none", (), "there is no such file or folder"),
         ("digits", (), "is read as a whole"),
+        ("x" * 5000, (), "there is no such file or folder"),
         ("text", (*SIZE, "--recipe", "features-svm"), "needs all images at once"),
     ],
 )

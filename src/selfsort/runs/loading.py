@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -78,7 +79,7 @@ def load_images(asked: Asked) -> Dataset:
 
 def _check_no_parts(path: Path) -> None:
     """Raise for kinds of files that are not read as a whole."""
-    if path.exists() and files_of(path)[0] in (*TABLES, SHARDS):
+    if os.path.exists(path) and files_of(path)[0] in (*TABLES, SHARDS):
         raise InputError(
             f"{path}: may hold more than memory does: give --sample N to learn from some of its "
             "images, or --stream to read them while learning; and --size."
@@ -119,7 +120,7 @@ def _opened(asked: Asked) -> tuple[Source, Dataset]:
 
 def _source(asked: Asked) -> Source:
     path, size = Path(asked.data), asked.size
-    if not path.exists():
+    if not os.path.exists(path):  # also where a name is too long, or a link leads in a circle
         raise InputError(f"{path}: there is no such file or folder. Check the path.")
     suffix, _ = files_of(path)
     if suffix == ".npy":
