@@ -257,7 +257,7 @@ class Sorting:
         data, own = self.data, parallel.share(len(self.data))
         read_of = look_at(self.model, data, read, part=own, enabled=self.settings().autocast)
         # Inference tensors cannot enter a later training step; copies can.
-        codes, features = (torch.cat(part).clone() for part in zip(*read_of, strict=True))
+        codes, features = (rows.clone() for rows in read_of)
         return parallel.gathered(codes, len(data)), parallel.gathered(features, len(data))
 
     def group(self, codes: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:

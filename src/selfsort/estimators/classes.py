@@ -147,14 +147,14 @@ class BaseClasses(GenerativeMixin):
     def _logits(self, data: Data) -> torch.Tensor:
         """Return the logits ``(n, n_classes)`` of images, as a stage of training sees them."""
 
-        def read(images: torch.Tensor, encoded: Encoded) -> torch.Tensor:
+        def read(images: torch.Tensor, encoded: Encoded) -> list[torch.Tensor]:
             assert encoded.logits is not None  # noqa: S101 - there are classes
-            return encoded.logits
+            return [encoded.logits]
 
         enabled, own = self._settings(len(data)).autocast, parallel.share(len(data))
-        parts = training.look_at(self.model_, data, read, part=own, enabled=enabled)
+        (logits,) = training.look_at(self.model_, data, read, part=own, enabled=enabled)
         # A copy: inference tensors cannot enter a training step.
-        return parallel.gathered(torch.cat(parts).clone(), len(data))
+        return parallel.gathered(logits.clone(), len(data))
 
     def _renew(self, n_classes: int) -> None:
         """Give the model a fresh class head and decoder for that many classes."""

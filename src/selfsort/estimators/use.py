@@ -71,8 +71,7 @@ class UseMixin(InputMixin):
         with computing(self.device_, self.n_threads):
             together = together and len(data) >= parallel.n_processes()
             own = parallel.share(len(data)) if together else slice(None)
-            batches = training.look_at(model, data, read, part=own)
-        found = [torch.cat(column) for column in zip(*batches, strict=True)]
+            found = training.look_at(model, data, read, part=own)
         if together:
             found = [parallel.gathered(values, len(data)) for values in found]
         return tuple(values.cpu().numpy() for values in found)

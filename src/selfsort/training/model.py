@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +21,6 @@ CACHED_BATCH = 250
 """On a CPU, whose caches hold what so few images need: 1,000 at once take a third longer."""
 EVALUATION_VALUES = 2**22
 """Images that are looked at together have that many pixel values at most."""
-T = TypeVar("T")
 
 
 class Model(nn.Module):
@@ -156,26 +154,36 @@ def latent_of(code: Tensor | None, style: Tensor | None) -> Tensor:
 def look_at(
     model: Model,
     data: Data,
-    read: Callable[[Tensor, Encoded], T],
+    read: Callable[[Tensor, Encoded], Sequence[Tensor]],
     *,
     part: slice = slice(None),
     enabled: bool = False,
-) -> list[T]:
+) -> list[Tensor]:
     """Return what a function reads, batch by batch, of all images and what the network says.
 
-    The network is in evaluation mode, and nothing has a gradient. `part` says which images, if not
-    all; `enabled` is that of `autocast`.
+    It gives some tensors with a row for each image of a batch; the rows of all are returned. The
+    network is in evaluation mode, and nothing has a gradient. `part` says which images, if not all;
+    `enabled` is that of `autocast`.
     """
     model.eval()
+    chosen = range(len(data))[part]
+    whole: list[Tensor] = []
 
-    def look(rows: range) -> T:
+    def look(rows: range) -> Sequence[Tensor]:
         images = data.batch(slice(rows.start, rows.stop))
         return read(images, model.network.encode(images))
 
     with torch.inference_mode(), autocast(data.inputs.device, enabled):
         most = CACHED_BATCH if data.inputs.device.type == "cpu" else EVALUATION_BATCH
         portion = Portion(evaluation_batch(data.inputs.shape[1:], most))
-        return [found for _, found in portion.each(range(len(data))[part], look)]
+        for rows, found in portion.each(chosen, look):
+            # What is kept of each batch would lie between its large tensors, and leave memory in
+            # pieces that the next batch does not fit into: so there is one place for all.
+            if not whole:
+                whole = [one.new_empty((len(chosen), *one.shape[1:])) for one in found]
+            for kept, one in zip(whole, found, strict=True):
+                kept[rows.start - chosen.start : rows.stop - chosen.start] = one
+    return whole
 
 
 def evaluation_batch(shape: Sequence[int], most: int = EVALUATION_BATCH) -> int:
