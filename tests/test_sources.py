@@ -10,6 +10,7 @@ import tarfile
 import tracemalloc
 from pathlib import Path
 
+import malformed
 import malformed_bulk
 import numpy as np
 import pytest
@@ -89,6 +90,14 @@ def test_in_columns_of_fortran_and_of_other_numbers(tmp_path) -> None:
         np.save(tmp_path / f"{name}.npy", array)
         found = open_source(tmp_path / f"{name}.npy", SHAPE).read(30, 50).images
         np.testing.assert_array_equal(found[:, 0], images[30:50])
+
+
+def test_sides_that_no_memory_holds(tmp_path) -> None:
+    for i, shape in enumerate((f"({10**40}, 0, 16)", f"({10**40}, 16, 16)", f"(4, {10**40}, 16)")):
+        path = tmp_path / f"{i}.npy"
+        path.write_bytes(malformed.shaped(shape))
+        with pytest.raises(InputError, match=re.escape(str(path))):
+            open_source(path, SHAPE)
 
 
 def test_vectors_stay_what_they_are(tmp_path) -> None:

@@ -123,6 +123,17 @@ def load_dataset(
     return Dataset(name, splits[0], splits[1] if len(splits) > 1 else None)
 
 
+def is_named(data: str) -> bool:
+    """Return whether this is the name of a data set, and not a path.
+
+    Examples
+    --------
+    >>> is_named("mnist"), is_named("./mnist")
+    (True, False)
+    """
+    return data == _DIGITS.name or data in SOURCES
+
+
 def known_datasets() -> list[DatasetInfo]:
     """Return what is known about each named data set, without loading any.
 

@@ -68,6 +68,10 @@ class NpyRows:
             raise ValueError("Object arrays cannot be loaded")
         if not self.shape:
             raise InputError(f"{self.path}: holds one number. Give an array of images.")
+        if 0 in self.shape:
+            raise InputError(
+                f"{self.path} is empty: its shape is {self.shape}. Give at least one image."
+            )
         if any(side < 0 for side in self.shape):
             raise ValueError("a negative shape")
         wanted = self._start + math.prod(self.shape) * self.dtype.itemsize

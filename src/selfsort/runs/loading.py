@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from selfsort.datasets import Dataset, known_datasets, load_dataset
+from selfsort.datasets import Dataset, is_named, load_dataset
 from selfsort.errors import InputError
 from selfsort.images import ImageSet, read_images
 from selfsort.images.folders import OnError, common_size, list_pictures, none_readable
@@ -18,7 +18,13 @@ from selfsort.images.npy import NpyRows
 from selfsort.images.pixels import picture_size
 from selfsort.images.sets import Skipped, encode_values
 from selfsort.sources import Source, WholeSource, evenly, open_source
-from selfsort.sources.opening import SHARDS, TABLES, files_of, holds_pictures
+from selfsort.sources.opening import (
+    SHARDS,
+    TABLES,
+    files_of,
+    holds_pictures,
+    is_read_in_parts,
+)
 from selfsort.training import Rows
 
 SHOWN = 10_000
@@ -69,21 +75,19 @@ def load_images(asked: Asked) -> Dataset:
     if asked.stream:
         return shown_of(open_stream(asked))
     if asked.sample is None:
-        _check_no_parts(Path(asked.data))
-        return load_dataset(asked.data, size=asked.size, on_error=asked.on_error)
+        try:
+            return load_dataset(asked.data, size=asked.size, on_error=asked.on_error)
+        except InputError as error:
+            if is_named(asked.data) or not is_read_in_parts(Path(asked.data)):
+                raise
+            raise InputError(
+                f"{asked.data}: may hold more than memory does: give --sample N to learn from some "
+                "of its images, or --stream to read them while learning; and --size."
+            ) from error
     source, every = _opened(asked)
     n_images = min(asked.sample, len(source))
     chosen = np.random.default_rng(asked.seed).choice(len(source), n_images, replace=False)
     return _chosen(source, every, np.sort(chosen))
-
-
-def _check_no_parts(path: Path) -> None:
-    """Raise for kinds of files that are not read as a whole."""
-    if os.path.exists(path) and files_of(path)[0] in (*TABLES, SHARDS):
-        raise InputError(
-            f"{path}: may hold more than memory does: give --sample N to learn from some of its "
-            "images, or --stream to read them while learning; and --size."
-        )
 
 
 def open_stream(asked: Asked) -> Stream:
@@ -105,17 +109,18 @@ def shown_of(stream: Stream) -> Dataset:
 
 def _opened(asked: Asked) -> tuple[Source, Dataset]:
     """Return a source, and what is known of its images: labels and names, but no pixels."""
-    if asked.data in {info.name for info in known_datasets()}:
-        named = load_dataset(asked.data, size=asked.size)
-        source: Source = WholeSource(named.train, asked.data)
-        test = named.test
+    if is_named(asked.data):
+        whole = load_dataset(asked.data, size=asked.size)
+        source: Source = WholeSource(whole.train, asked.data)
     else:
-        source, test = _source(asked), None
+        source = _source(asked)
+        nothing = ImageSet(np.empty((0, 0), np.uint8))
+        whole = Dataset(Path(asked.data).stem, nothing, None, asked.data)
     values, names = source.labels(), source.names()
     index, class_names = (None, None) if values is None else encode_values(values)
-    nothing = np.empty((len(source), 0), np.uint8)
-    known = ImageSet(nothing, index, class_names, None if names is None else tuple(names))
-    return source, Dataset(Path(asked.data).stem, known, test, asked.data)
+    pixels = np.empty((len(source), 0), np.uint8)
+    known = ImageSet(pixels, index, class_names, None if names is None else tuple(names))
+    return source, replace(whole, train=known)
 
 
 def _source(asked: Asked) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +12,13 @@ import numpy as np
 from rich.console import Console
 
 from selfsort.checkpoints import write_atomically
-from selfsort.datasets import known_datasets, load_dataset
+from selfsort.datasets import is_named, load_dataset
 from selfsort.errors import InputError
 from selfsort.estimators import Autoencoder, load_estimator
 from selfsort.images import ImageSet, read_images
 from selfsort.images.folders import OnError
 from selfsort.runs.data import as_given, keys_of, tell_skipped
-from selfsort.sources.opening import SHARDS, TABLES, square_side
+from selfsort.sources.opening import is_read_in_parts, square_side
 from selfsort.verified import naming
 
 
@@ -104,7 +105,7 @@ def load_with_classes(run: Path) -> Any:
 
 def _read(data: str, size: int | None, on_error: OnError) -> ImageSet:
     """Return the images of a path, or the test images of a named data set."""
-    if data not in {info.name for info in known_datasets()}:
+    if not is_named(data):
         _check_no_parts(data)
         return read_images(data, size=size, on_error=on_error)
     named = load_dataset(data, size=size)
@@ -113,7 +114,7 @@ def _read(data: str, size: int | None, on_error: OnError) -> ImageSet:
 
 def _check_no_parts(data: str) -> None:
     """Raise for kinds of files that are only read in parts."""
-    if Path(data).suffix.lower() in (*TABLES, SHARDS) and Path(data).is_file():
+    if os.path.isfile(data) and is_read_in_parts(Path(data)):
         raise InputError(
             f"{data}: is read in parts only: give a folder as --out, such as classes/, in place of "
             "a CSV file."

@@ -103,6 +103,11 @@ def square_side(shape: Sequence[int]) -> int | None:
     return shape[1] if len(shape) == 3 and shape[1] == shape[2] else None
 
 
+def is_read_in_parts(path: Path) -> bool:
+    """Return whether a path is of a kind that is never read as a whole."""
+    return os.path.exists(path) and files_of(path)[0] in (*TABLES, SHARDS)
+
+
 def holds_pictures(path: Path) -> bool:
     """Return whether a path is a folder that is read picture by picture."""
     return path.is_dir() and MNIST_FILES[0] not in find_mnist_files(path)

@@ -169,7 +169,10 @@ class Feed:
         return batch
 
     def shared(self, batch: Batch) -> Batch:
-        """Return this process's share of a batch, and the images of all of it as "all"."""
+        """Return this process's share of a batch, and the images of all of it as "all".
+
+        Where images are read from files, others stand in for those that cannot be read.
+        """
         if parallel.n_processes() > 1:
             own = parallel.share(len(batch["index"]))
             batch = {"all": batch["index"]} | {name: rows[own] for name, rows in batch.items()}

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from rich.console import Console
 
-from selfsort.datasets import known_datasets, load_dataset
+from selfsort.datasets import is_named, load_dataset
 from selfsort.errors import InputError
 from selfsort.images import ImageSet
 from selfsort.images.folders import OnError, none_readable
@@ -179,11 +179,6 @@ def _check_numbers(**numbers: int | None) -> None:
 
 
 # ---- data -------------------------------------------------------------------------------------
-
-
-def is_named(data: str) -> bool:
-    """Return whether this is the name of a data set, and not a path."""
-    return data in {info.name for info in known_datasets()}
 
 
 def source_for(estimator: Any, data: str, on_error: OnError, column: str | None) -> Source:
