@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,12 @@ import pytest
 import torch
 import torch.distributed as dist
 from platforms import needs_signals
+from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from together import CASES, N_STEPS
 
 from selfsort import parallel
+from selfsort.errors import InputError
 
 HERE = Path(__file__).parent
 if not dist.is_available() or not dist.is_gloo_available():
@@ -87,6 +90,38 @@ def test_a_killed_process_ends_the_job_and_others_go_on(tmp_path: Path) -> None:
     assert result["train"]["classes_in_use"] == 3
 
 
+@pytest.mark.slow
+def test_two_launchers_learn_what_one_with_two_processes_does(tmp_path: Path) -> None:
+    images = tmp_path / "images.npy"
+    np.save(images, load_digits(n_class=3).images[:200].astype(np.uint8) * 15)
+    train = ["train", str(images), "--classes", "3", "--epochs", "4", "--out"]
+    torchrun(2, "-m", "selfsort", *train, str(tmp_path / "one"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # What somebody starts on each of two machines; only the address of the first is needed.
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    launcher += ["--master-addr=127.0.0.1", f"--master-port={port}"]
+    command = ["-m", "selfsort", *train, str(tmp_path / "two")]
+    nodes = [
+        subprocess.Popen(
+            [*launcher, f"--node-rank={node}", *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for node in range(2)
+    ]
+    (told, aside), (told_by_second, _) = (node.communicate(timeout=300) for node in nodes)
+    assert [node.returncode for node in nodes] == [0, 0], aside
+    assert told.count("Report: ") == 1
+    assert told_by_second == ""
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 10, 101])
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_shares_are_even_and_hold_every_row_once(n: int, count: int) -> None:
@@ -95,6 +130,34 @@ def test_shares_are_even_and_hold_every_row_once(n: int, count: int) -> None:
     assert rows == list(range(n))
     sizes = [part.stop - part.start for part in parts]
     assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(
+    ("first", "own", "interface", "complains"),
+    [
+        ("10.0.0.1", "127.0.1.1", None, True),
+        ("10.0.0.1", "127.0.1.1", "eth0", False),
+        ("10.0.0.1", "10.0.0.2", None, False),
+        ("127.0.0.1", "127.0.1.1", None, False),  # both launchers on one machine
+    ],
+)
+def test_a_machine_that_others_cannot_find_says_so(
+    first: str, own: str, interface: str | None, complains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = {"box": own, first: first}
+    monkeypatch.setattr(parallel.socket, "gethostname", lambda: "box")
+    monkeypatch.setattr(parallel.socket, "gethostbyname", addresses.__getitem__)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    monkeypatch.setenv("MASTER_ADDR", first)
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    if interface is not None:
+        monkeypatch.setenv("GLOO_SOCKET_IFNAME", interface)
+    if complains:
+        with pytest.raises(InputError, match="Set GLOO_SOCKET_IFNAME"):
+            parallel.check_reachable()
+    else:
+        parallel.check_reachable()
 
 
 def test_alone_nothing_is_exchanged() -> None:

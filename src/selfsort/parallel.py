@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import ipaddress
 import json
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -22,7 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from selfsort.errors import ProcessLostError
+from selfsort.errors import InputError, ProcessLostError
 
 PATIENCE = datetime.timedelta(minutes=30)
 """How long to wait for the others: the first process may be making pictures, or a checkpoint."""
@@ -75,12 +77,46 @@ def joined() -> Iterator[None]:
     if not launched() or dist.is_initialized():
         yield
         return
+    check_reachable()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    except RuntimeError as error:
+        raise ProcessLostError(
+            f"Process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} does not reach the others "
+            f"({str(error).splitlines()[0]}). Do all machines name the same --master-addr and "
+            "--master-port, and does GLOO_SOCKET_IFNAME name the network that joins them?"
+        ) from error
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def check_reachable() -> None:
+    """Raise unless the other machines, if there are any, can find this one.
+
+    gloo tells them the address that the machine's name stands for, which is its own loopback on
+    many (Debian's installer writes 127.0.1.1 into /etc/hosts): they would reach themselves, and
+    the first process would wait for half an hour.
+    """
+    processes, here = (int(os.environ.get(f"{whose}WORLD_SIZE", "1")) for whose in ("", "LOCAL_"))
+    if processes == here or "GLOO_SOCKET_IFNAME" in os.environ:
+        return
+    name, first = socket.gethostname(), os.environ["MASTER_ADDR"]
+    if _is_loopback(name) and not _is_loopback(first):
+        raise InputError(
+            f"The name of this machine, {name}, stands for an address that others cannot reach. "
+            "Set GLOO_SOCKET_IFNAME to the network interface that joins the machines (eth0, say: "
+            "`ip address` lists them), on each of them, and start again."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
+    except OSError:  # a name that nobody knows: what comes next says so
+        return False
 
 
 @contextlib.contextmanager
