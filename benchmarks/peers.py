@@ -1,11 +1,12 @@
 """What a user would take instead, beside selfsort: `benchmarks/results/peers.md`.
 
-    python benchmarks/peers.py               # about an hour on 2 cores; goes on where it was
+    python benchmarks/peers.py               # about three hours on 2 cores; goes on where it was
     python benchmarks/peers.py --only N2D    # one work; may be repeated
     python benchmarks/peers.py --table       # only write the page and the picture again
 
 Both sides run in one environment of their own, `runs/peers/venv`, made by the first call from
 `benchmarks/peers.txt`, each work in a process of its own on all cores and nothing beside it.
+ClustPy needs torchvision, and so an environment with another PyTorch: `peers-clustpy.txt`.
 Speeds are compared over three rounds, in turn; what takes minutes is done once.
 """
 
@@ -38,7 +39,7 @@ from matplotlib.ticker import PercentFormatter
 
 LINES = RESULTS / "peers.jsonl"
 FOLDER = ROOT / "runs" / "peers"
-PACKAGES = ROOT / "benchmarks" / "peers.txt"
+CLUSTPY = ("DEC", "IDEC", "DCN", "VaDE")
 ROUNDS = 3
 PAIRS = {
     "joint, an epoch": ("answer, an epoch", 8, "the question's second answer, same network"),
@@ -48,6 +49,7 @@ PAIRS = {
 ONCE = {
     "sort": "selfsort without labels",
     "N2D": "N2D: autoencoder of 30 epochs, UMAP, Gaussian mixture; no labels",
+    **{name: f"ClustPy's {name}, half an hour; no labels" for name in CLUSTPY},
     "KMeans": "scikit-learn's KMeans, ten starts; no labels",
     "MiniBatchKMeans": "scikit-learn's MiniBatchKMeans; no labels",
     "SpectralClustering": "scikit-learn's SpectralClustering, 5,000 images; no labels",
@@ -85,12 +87,14 @@ ENGINES = "engines"
 # ---- runs -----------------------------------------------------------------------------------
 
 
-def interpreter() -> Path:
-    """Return the Python of the peers' environment, made if it is not there."""
-    python = FOLDER / "venv" / "bin" / "python"
+def interpreter(work: str) -> Path:
+    """Return the Python of a work's environment, made if it is not there."""
+    suffix = "-clustpy" if work in CLUSTPY else ""
+    python = FOLDER / f"venv{suffix}" / "bin" / "python"
     if not python.exists():
         venv.create(python.parents[1], with_pip=True)
-        command = [python, "-m", "pip", "install", "--quiet", "--requirement", PACKAGES]
+        packages = ROOT / "benchmarks" / f"peers{suffix}.txt"
+        command = [python, "-m", "pip", "install", "--quiet", "--requirement", packages]
         subprocess.run(command, check=True)
     return python
 
@@ -100,7 +104,7 @@ def run(work: str, number: int) -> Record:
     threads = str(os.cpu_count() or 1)
     environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent), "OMP_NUM_THREADS": threads}
     script = ROOT / "benchmarks" / "peer_works.py"
-    command = [str(interpreter()), str(script), work]
+    command = [str(interpreter(work)), str(script), work]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     found = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
     return {"work": work, "round": number, **circumstances(), "found": found}
@@ -155,10 +159,17 @@ def pair_rows(records: list[Record]) -> list[list[str]]:
 def once_rows(records: list[Record]) -> list[list[str]]:
     """Return a row of cells for each work that was done once."""
     return [
-        [words, f"{found['seconds']:,.0f}", percent(found["accuracy"])]
+        [words + epochs_of(found), f"{found['seconds']:,.0f}", percent(found["accuracy"])]
         for work, words in ONCE.items()
         for found in found_of(records, work)[:1]
     ]
+
+
+def epochs_of(found: dict[str, float]) -> str:
+    """Return how many epochs of how many there was time for, where time was limited."""
+    if "planned_epochs" not in found:
+        return ""
+    return f" ({found['epochs']} of {found['planned_epochs']} epochs)"
 
 
 def engine_rows(records: list[Record]) -> list[list[str]]:
@@ -188,8 +199,10 @@ def page(records: list[Record]) -> str:
             "",
             "## Time and accuracy",
             "",
-            "Done once each, on the 10,000 test images, but `N2D` and `SpectralClustering`, which "
-            "give classes only to the images they were fitted on, are scored on those.",
+            "Done once each, on the 10,000 test images; `N2D`, ClustPy's and `SpectralClustering` "
+            "are scored on the images they were fitted on. ClustPy's have all their defaults, and "
+            "what they learned in half an hour: epochs done, of those that are the default, stand "
+            "beside them.",
             "",
             *table(["what", "s", "accuracy %"], once_rows(records)),
             "",

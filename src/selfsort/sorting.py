@@ -172,8 +172,9 @@ class Sorting:
     def grouped(self, by_pixels: Tensor) -> Arrays:
         """Return classes to begin with: targets, a head that gives them, and what they are of."""
         codes, features = self.describe()
-        graphs = [by_pixels, self.neighbours_of(features, N_FEATURE_NEIGHBOURS)]
         groups, certain = self.group(codes, by_pixels)
+        del codes  # the largest of all that is kept of an image
+        graphs = [by_pixels, self.neighbours_of(features, N_FEATURE_NEIGHBOURS)]
         known = self.undoubted(groups, certain, graphs, FIRST_VOTE)
         targets = self.mended(graphs, self.named(groups) * known[:, None])
         return {
@@ -210,15 +211,17 @@ class Sorting:
 
     def pixel_neighbours(self) -> Arrays:
         """Return the neighbours by pixels, ``(n, k)``; of images, by tangent distance."""
-        features = grouping.pixel_features(self.data.in_memory)
-        if self.data.inputs.ndim == 2:
+        n, images = len(self.data), self.data.in_memory
+        if images.ndim == 2:
+            features = grouping.pixel_features(images)
             return {"neighbours": self.neighbours_of(features, N_PIXEL_NEIGHBOURS)}
-        n_candidates = min(N_CANDIDATES, len(self.data) - 1)
-        own = parallel.share(len(features))
-        candidates = grouping.nearest_neighbours(features, n_candidates, rows=own)
-        ranked = grouping.rank_by_tangents(self.data.in_memory, candidates, rows=own)
+        n_candidates, own = min(N_CANDIDATES, n - 1), parallel.share(n)
+        candidates = grouping.nearest_neighbours(
+            grouping.pixel_features(images), n_candidates, rows=own
+        )
+        ranked = grouping.rank_by_tangents(images, candidates, rows=own)
         kept = ranked[:, : self.n_neighbours(N_PIXEL_NEIGHBOURS)].contiguous()
-        return {"neighbours": parallel.gathered(kept, len(features)).cpu()}
+        return {"neighbours": parallel.gathered(kept, n).cpu()}
 
     def start_head(self, solution: Tensor) -> None:
         """Start the class head at what `solved_head` gave.
@@ -255,9 +258,8 @@ class Sorting:
             return torch.softmax(encoded.logits, dim=-1), encoded.features.float()
 
         data, own = self.data, parallel.share(len(self.data))
-        read_of = look_at(self.model, data, read, part=own, enabled=self.settings().autocast)
-        # Inference tensors cannot enter a later training step; copies can.
-        codes, features = (rows.clone() for rows in read_of)
+        enabled = self.settings().autocast
+        codes, features = look_at(self.model, data, read, part=own, enabled=enabled)
         return parallel.gathered(codes, len(data)), parallel.gathered(features, len(data))
 
     def group(self, codes: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
@@ -378,7 +380,8 @@ def solved_head(features: Tensor, targets: Tensor) -> Tensor:
     zero do not count.
     """
     known = targets.sum(1) > 0
-    rows = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)[known].double()
+    rows = features.new_ones((int(known.sum()), features.shape[1] + 1), dtype=torch.float64)
+    rows[:, :-1] = features[known]
     gram = rows.T @ rows
     # A millionth of the mean diagonal keeps features that are always zero solvable.
     ridge = gram.diagonal().mean() * 1e-6 * torch.eye(len(gram)).to(gram)

@@ -153,8 +153,7 @@ class BaseClasses(GenerativeMixin):
 
         enabled, own = self._settings(len(data)).autocast, parallel.share(len(data))
         (logits,) = training.look_at(self.model_, data, read, part=own, enabled=enabled)
-        # A copy: inference tensors cannot enter a training step.
-        return parallel.gathered(logits.clone(), len(data))
+        return parallel.gathered(logits, len(data))
 
     def _renew(self, n_classes: int) -> None:
         """Give the model a fresh class head and decoder for that many classes."""

@@ -188,7 +188,7 @@ def _unit_rows(X: torch.Tensor) -> torch.Tensor:
     # Dividing by the largest value first keeps the squares from over- and underflowing.
     largest = X.abs().amax(dim=1, keepdim=True)
     scaled = (X / torch.where(largest > 0, largest, 1)).to(torch.float32)
-    return functional.normalize(scaled)
+    return functional.normalize(scaled, out=scaled)
 
 
 def _rough_rows(unit: torch.Tensor, n_neighbours: int, own: float) -> torch.Tensor:
@@ -279,4 +279,4 @@ def neighbour_mean(values: torch.Tensor, neighbours: torch.Tensor) -> torch.Tens
     total = torch.zeros_like(values)
     for column in neighbours.T:  # one neighbour at a time: (n, k, m) at once can fill the memory
         total += values[column]
-    return total / neighbours.shape[1]
+    return total.div_(neighbours.shape[1])

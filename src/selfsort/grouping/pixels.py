@@ -50,7 +50,7 @@ def pixel_features(images: torch.Tensor) -> torch.Tensor:
             f"Got {tuple(images.shape)}."
         )
     pooled = pooled_images(images).flatten(1)
-    return pooled - pooled.mean(dim=1, keepdim=True)
+    return pooled.sub_(pooled.mean(dim=1, keepdim=True))
 
 
 def _standardised(X: torch.Tensor) -> torch.Tensor:
@@ -64,7 +64,11 @@ def _standardised(X: torch.Tensor) -> torch.Tensor:
 def pooled_images(images: torch.Tensor) -> torch.Tensor:
     """Return images in [0, 1], of a side above 16 averaged to 14 along the longer side."""
     # In blocks, because large images as float32 may not fit into memory all at once.
-    return torch.cat([_pooled(block) for block in torch.split(images, 4096)])
+    shape = _pooled(images[:1]).shape[1:]
+    pooled = torch.empty((len(images), *shape), device=images.device)
+    for some, block in zip(pooled.split(4096), images.split(4096), strict=True):
+        some[:] = _pooled(block)
+    return pooled
 
 
 def _pooled(images: torch.Tensor) -> torch.Tensor:

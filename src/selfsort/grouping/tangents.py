@@ -8,6 +8,7 @@ from selfsort.errors import InputError
 from selfsort.grouping.neighbours import check_neighbours
 from selfsort.grouping.pixels import pooled_images
 
+_TANGENTS = 8
 _RIDGE = 1e-3  # of the mean squared length of an image's tangents: blank images have none at all
 _BLOCK = 32  # images whose candidates' tangents stay in the processor's cache
 _KEPT = 70_000
@@ -114,7 +115,9 @@ def rank_by_tangents(
     flat = small.flatten(1)
     kept = None
     if len(small) <= _KEPT:
-        kept = torch.cat([_bases(block) for block in torch.split(small, _BLOCK)])
+        kept = small.new_empty((len(small), _TANGENTS, flat.shape[1]))
+        for some, block in zip(kept.split(_BLOCK), small.split(_BLOCK), strict=True):
+            some[:] = _bases(block)
 
     def bases_of(rows: torch.Tensor) -> torch.Tensor:
         if kept is not None:

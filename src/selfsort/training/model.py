@@ -180,7 +180,8 @@ def look_at(
             # What is kept of each batch would lie between its large tensors, and leave memory in
             # pieces that the next batch does not fit into: so there is one place for all.
             if not whole:
-                whole = [one.new_empty((len(chosen), *one.shape[1:])) for one in found]
+                with torch.inference_mode(False):  # so that it may enter a later training step
+                    whole = [one.new_empty((len(chosen), *one.shape[1:])) for one in found]
             for kept, one in zip(whole, found, strict=True):
                 kept[rows.start - chosen.start : rows.stop - chosen.start] = one
     return whole
