@@ -10,8 +10,8 @@ lies in `runs/bulk`, or the folder that --folder names, and goes on where it was
 command again keeps the images and the parts that are there, and counts the time of every attempt.
 When a size is measured, its images and its parts are removed.
 
-Each attempt is a process of its own, `selfsort predict`, whose peak is what the system says of it:
-PyTorch and all that was imported are in it.
+Each attempt is a process of its own, `selfsort predict`, whose peak is what Linux says of it while
+it runs: PyTorch and all that was imported are in it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -138,14 +139,21 @@ def n_parts(out: Path) -> int:
 
 
 def ended(process: subprocess.Popen[bytes]) -> tuple[int, int]:
-    """Wait for a process; return its exit code, and the most memory that it had, in bytes."""
+    """Wait for a process; return its exit code, and the most memory that it had, in bytes.
+
+    What `wait4` says would be wrong: a child's peak begins at its parent's, and this program has
+    mapped all the images that it made.
+    """
+    peak, status = 0, Path(f"/proc/{process.pid}/status")
     while True:
         try:
-            _, status, used = os.wait4(process.pid, 0)
+            found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+            peak = max(peak, 1024 * int(found[1]) if found else 0)  # none once it has ended
+            return process.wait(timeout=1), peak
+        except subprocess.TimeoutExpired:
+            continue
         except KeyboardInterrupt:  # which it was sent as well
             continue
-        process.returncode = os.waitstatus_to_exitcode(status)
-        return process.returncode, used.ru_maxrss * 1024
 
 
 def checked(paths: list[Path], n: int) -> float:
@@ -176,7 +184,7 @@ def cells(record: Record) -> list[str]:
         f"{record['n']:,}",
         f"{record['seconds']:,.0f}",
         f"{record['timed'] / record['seconds']:,.0f}",
-        f"{record['peak'] / GIBIBYTE:.2f}",
+        "–" if record["peak"] is None else f"{record['peak'] / GIBIBYTE:.2f}",
         f"{record['data_bytes'] / GIBIBYTE:.2f}",
         f"{record['parts']:,}",
         f"{record['part_bytes'] / record['n']:.1f}",
