@@ -6,7 +6,6 @@ is selfsort's is called as its users call it.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import sys
@@ -35,10 +34,7 @@ N_LOOP = 20_000
 N_LABELS = 100
 N_SPECTRAL = 5000
 N2D_EPOCHS = 30
-LIMIT = 30 * 60.0
-"""Seconds of training that each of ClustPy's clusterings gets."""
 BATCHES = (1, 64, 1024)
-DEEP = ("DEC", "IDEC", "DCN", "VaDE")
 
 
 def mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -197,45 +193,6 @@ def n2d() -> Found:
     manifold = umap.UMAP(n_neighbors=20, n_components=10, min_dist=0.0).fit_transform(codes)
     found = GaussianMixture(10, random_state=0).fit_predict(manifold)
     return {"seconds": time.perf_counter() - start, "accuracy": matched(y, found)}
-
-
-class UntilLate(DataLoader[Any]):
-    """Batches until time is over, then none: what is trained is as far as it came by then."""
-
-    end = float("inf")
-    epochs = 0
-
-    def __iter__(self) -> Any:
-        for batch in super().__iter__():
-            if time.perf_counter() >= self.end:
-                return
-            yield batch
-        self.epochs += 1
-
-
-def deep_clustering(name: str) -> Found:
-    """One of ClustPy's clusterings as it comes, for half an hour.
-
-    Scored on the images it was fitted on.
-    """
-    from clustpy import deep
-    from clustpy.deep import get_dataloader
-
-    X, y, _, _ = mnist()
-    rows = (X.reshape(len(X), -1) / 255.0).astype(np.float32)
-    in_order = get_dataloader(rows, shuffle=False)
-    batches = UntilLate(in_order.dataset, in_order.batch_size, shuffle=True)
-    estimator = getattr(deep, name)(10, custom_dataloaders=(batches, in_order), random_state=0)
-    planned = estimator.pretrain_epochs + estimator.clustering_epochs
-    start = time.perf_counter()
-    batches.end = start + LIMIT
-    estimator.fit(rows)
-    return {
-        "seconds": time.perf_counter() - start,
-        "accuracy": matched(y, estimator.labels_),
-        "epochs": batches.epochs,
-        "planned_epochs": planned,
-    }
 
 
 def k_means() -> Found:
@@ -403,7 +360,6 @@ WORKS: dict[str, Callable[[], Found]] = {
     "teach, an epoch": teach_loop,
     "sort": sort,
     "N2D": n2d,
-    **{name: functools.partial(deep_clustering, name) for name in DEEP},
     "KMeans": k_means,
     "MiniBatchKMeans": mini_batch_k_means,
     "SpectralClustering": spectral,

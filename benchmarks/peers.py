@@ -21,6 +21,7 @@ import venv
 from pathlib import Path
 
 import numpy as np
+from clustpy_works import CLUSTERINGS
 from common import (
     RESULTS,
     ROOT,
@@ -39,7 +40,6 @@ from matplotlib.ticker import PercentFormatter
 
 LINES = RESULTS / "peers.jsonl"
 FOLDER = ROOT / "runs" / "peers"
-CLUSTPY = ("DEC", "IDEC", "DCN", "VaDE")
 ROUNDS = 3
 PAIRS = {
     "joint, an epoch": ("answer, an epoch", 8, "the question's second answer, same network"),
@@ -49,7 +49,7 @@ PAIRS = {
 ONCE = {
     "sort": "selfsort without labels",
     "N2D": "N2D: autoencoder of 30 epochs, UMAP, Gaussian mixture; no labels",
-    **{name: f"ClustPy's {name}, half an hour; no labels" for name in CLUSTPY},
+    **{name: f"ClustPy's {name}, half an hour; no labels" for name in CLUSTERINGS},
     "KMeans": "scikit-learn's KMeans, ten starts; no labels",
     "MiniBatchKMeans": "scikit-learn's MiniBatchKMeans; no labels",
     "SpectralClustering": "scikit-learn's SpectralClustering, 5,000 images; no labels",
@@ -89,7 +89,7 @@ ENGINES = "engines"
 
 def interpreter(work: str) -> Path:
     """Return the Python of a work's environment, made if it is not there."""
-    suffix = "-clustpy" if work in CLUSTPY else ""
+    suffix = "-clustpy" if work in CLUSTERINGS else ""
     python = FOLDER / f"venv{suffix}" / "bin" / "python"
     if not python.exists():
         venv.create(python.parents[1], with_pip=True)
@@ -103,8 +103,8 @@ def run(work: str, number: int) -> Record:
     """Do a work in a process of its own; return its record."""
     threads = str(os.cpu_count() or 1)
     environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent), "OMP_NUM_THREADS": threads}
-    script = ROOT / "benchmarks" / "peer_works.py"
-    command = [str(interpreter(work)), str(script), work]
+    script = "clustpy_works.py" if work in CLUSTERINGS else "peer_works.py"
+    command = [str(interpreter(work)), str(ROOT / "benchmarks" / script), work]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     found = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
     return {"work": work, "round": number, **circumstances(), "found": found}

@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 from together import CASES, N_STEPS
 
 from selfsort import parallel
-from selfsort.errors import InputError
+from selfsort.errors import InputError, ProcessLostError
 
 HERE = Path(__file__).parent
 if not dist.is_available() or not dist.is_gloo_available():
@@ -158,6 +158,21 @@ def test_a_machine_that_others_cannot_find_says_so(
             parallel.check_reachable()
     else:
         parallel.check_reachable()
+
+
+def test_processes_that_do_not_reach_each_other_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object, **kwargs: object) -> None:
+        raise dist.DistNetworkError("Connection refused\nException raised from ...")
+
+    monkeypatch.setattr(dist, "init_process_group", refused)
+    for name, value in (("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2"), ("RANK", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    told = (
+        r"^Process 1 of 2 does not reach the others \(Connection refused\)\. .*GLOO_SOCKET_IFNAME"
+    )
+    with pytest.raises(ProcessLostError, match=told), parallel.joined():
+        pytest.fail("It was not alone.")
 
 
 def test_alone_nothing_is_exchanged() -> None:

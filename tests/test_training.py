@@ -161,6 +161,22 @@ def test_images_and_partners_go_through_the_network_as_one_batch():
     assert outputs.reconstruction.shape == (8, P)
 
 
+def test_what_was_looked_at_may_enter_a_training_step():
+    fit, data = make_fit(), tiny_data(20)
+    features, index = training.look_at(
+        fit.model, data, lambda images, encoded: [encoded.features, images.argmax(1)],
+        part=slice(3, 18),
+    )  # fmt: skip
+    fit.model.eval()
+    expected = fit.model.network.encode(data.batch(slice(3, 18))).features
+    torch.testing.assert_close(features, expected.detach())
+    assert index.tolist() == data.inputs[3:18].argmax(1).tolist()
+    assert not features.is_inference()
+    weights = torch.ones(features.shape[1], requires_grad=True)
+    (features * weights).sum().backward()  # keeps the features: inference tensors cannot be
+    torch.testing.assert_close(weights.grad, features.sum(0))
+
+
 def test_what_is_not_asked_for_is_not_computed():
     model = make_fit().model.eval()
     outputs = model(tiny_data(4).batch(slice(0, 4)), reconstruct=False)

@@ -99,6 +99,16 @@ def check_reachable() -> None:
     gloo tells them the address that the machine's name stands for, which is its own loopback on
     many (Debian's installer writes 127.0.1.1 into /etc/hosts): they would reach themselves, and
     the first process would wait for half an hour.
+
+    Raises
+    ------
+    InputError
+        If its name stands for a loopback address, the first machine's does not, and
+        ``GLOO_SOCKET_IFNAME`` names no interface instead.
+
+    Examples
+    --------
+    >>> check_reachable()  # one process alone
     """
     processes, here = (int(os.environ.get(f"{whose}WORLD_SIZE", "1")) for whose in ("", "LOCAL_"))
     if processes == here or "GLOO_SOCKET_IFNAME" in os.environ:
