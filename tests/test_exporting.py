@@ -374,6 +374,7 @@ def test_the_extra_is_named_where_it_is_missing(
     )
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
 @pytest.mark.parametrize(
     ("output", "name"), [(0, "probability"), (1, "label"), (2, "reconstruction")]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import csv
 import io
@@ -183,6 +184,12 @@ def test_a_log_of_another_run_is_refused(tmp_path: Path) -> None:
     )
 
 
+def change(path: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        file.execute(statement)
+        file.commit()
+
+
 def test_a_damaged_log_is_named(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"SQLite format 3\0" + b"x" * 2000)
     with pytest.raises(InputError, match="is no log of corrections, or is damaged"):
@@ -191,14 +198,14 @@ def test_a_damaged_log_is_named(tmp_path: Path) -> None:
     log = Log(tmp_path / NAME, "run")
     log.add("a", {"kind": "undo"})
     log.close()
-    file = sqlite3.connect(tmp_path / NAME)
-    file.execute("UPDATE corrections SET body = '{'")
-    file.commit()
-    file.close()
+    change(tmp_path / NAME, "UPDATE corrections SET body = '{'")
     log = Log(tmp_path / NAME, "run")
     with pytest.raises(InputError, match="its correction 1 is damaged"):
         list(log)
     log.close()
+    change(tmp_path / NAME, "UPDATE about SET value = 'x' WHERE name = 'secret'")
+    with pytest.raises(InputError, match="is no log of corrections, or is damaged"):
+        Log(tmp_path / NAME, "run")
 
 
 # ---- the studio ---------------------------------------------------------------------------

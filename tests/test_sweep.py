@@ -45,7 +45,12 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def study_of(folder: Path) -> optuna.Study:
-    return optuna.load_study(study_name="selfsort", storage=f"sqlite:///{folder / 'study.db'}")
+    from sqlalchemy.pool import NullPool
+
+    storage = optuna.storages.RDBStorage(
+        f"sqlite:///{folder / 'study.db'}", engine_kwargs={"poolclass": NullPool}
+    )
+    return optuna.load_study(study_name="selfsort", storage=storage)
 
 
 def complete(rows: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -165,13 +165,17 @@ def _study(asked_for: Sweep) -> Any:
     """Return the study in the folder, a new one where there is none."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError  # what Optuna keeps studies with
+    from sqlalchemy.pool import NullPool
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = (asked_for.out / STUDY).resolve()
     request = asked_for.request
     try:
         study = optuna.create_study(
-            storage=f"sqlite:///{path.as_posix()}",
+            # Without a pool each connection is closed after its use, also where Optuna raises.
+            storage=optuna.storages.RDBStorage(
+                f"sqlite:///{path.as_posix()}", engine_kwargs={"poolclass": NullPool}
+            ),
             study_name="selfsort",
             direction="maximize",
             load_if_exists=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import secrets
@@ -57,27 +58,29 @@ class Log:
 
     def __init__(self, path: Path, of: str) -> None:
         self.path = path
-        try:
-            self._file = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            # EXTRA: the folder is flushed too, after the journal is removed, which is the commit
-            self._file.execute("PRAGMA synchronous = EXTRA")
-            self._file.executescript(_TABLES)
-            self._about("format", FORMAT)
-            self._about("of", of)
-            self._about("secret", secrets.token_hex(16))
-            found = {name: self._read_about(name) for name in ("format", "of", "secret")}
-        except sqlite3.Error as error:
-            raise InputError(
-                f"{path}: is no log of corrections, or is damaged ({error}). Move it elsewhere to "
-                "begin anew."
-            ) from error
-        self.secret = bytes.fromhex(found["secret"])
-        if found["format"] != FORMAT or found["of"] != of:
-            self.close()
-            raise InputError(
-                f"{path}: belongs to another run or another version. Move it elsewhere to begin "
-                "anew."
-            )
+        with contextlib.ExitStack() as opened:
+            try:
+                self._file = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+                opened.callback(self.close)
+                # EXTRA: the folder is flushed too, after the commit, which removes the journal
+                self._file.execute("PRAGMA synchronous = EXTRA")
+                self._file.executescript(_TABLES)
+                self._about("format", FORMAT)
+                self._about("of", of)
+                self._about("secret", secrets.token_hex(16))
+                found = {name: self._read_about(name) for name in ("format", "of", "secret")}
+                self.secret = bytes.fromhex(found["secret"])
+            except (sqlite3.Error, ValueError) as error:
+                raise InputError(
+                    f"{path}: is no log of corrections, or is damaged ({error}). Move it elsewhere "
+                    "to begin anew."
+                ) from error
+            if found["format"] != FORMAT or found["of"] != of:
+                raise InputError(
+                    f"{path}: belongs to another run or another version. Move it elsewhere to "
+                    "begin anew."
+                )
+            opened.pop_all()  # it stays open
 
     def _about(self, name: str, value: str) -> None:
         self._file.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (name, value))
