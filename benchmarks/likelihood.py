@@ -5,9 +5,10 @@
     python benchmarks/likelihood.py --minutes 120      # starts no run after that
     python benchmarks/likelihood.py --table            # only write the page again
 
-Each run is a process of its own. It times a second epoch, then trains as many as fit into the
-budget, on images that are binarised once (static: one draw, from seed 0, of each training and test
-image) or anew each time they are seen (dynamic). The test images are those of the static draw.
+Each run is a process of its own on one thread, with as many side by side as there are cores. It
+times a second epoch, then trains as many as fit into the budget, on images that are binarised once
+(static: one draw, from seed 0, of each training and test image) or anew each time they are seen
+(dynamic). The test images are those of the static draw.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from __future__ import annotations
 import argparse
 import copy
 import datetime
+import functools
+import itertools
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -162,26 +166,30 @@ def run_here(recipe: str, binarisation: str, seed: int, budget: float) -> Record
 
 
 def run_apart(recipe: str, binarisation: str, seed: int, budget: float) -> Record | None:
-    """Run once in a process of its own, on all cores; None where that failed."""
+    """Run once in a process of its own, on one thread; None where that failed."""
     arguments = ["--run", recipe, binarisation, str(seed), "--budget", str(budget)]
-    return run_script(Path(__file__), arguments, os.cpu_count() or 1)
+    return run_script(Path(__file__), arguments, threads=1, jobs=os.cpu_count() or 1)
 
 
 # ---- the page -------------------------------------------------------------------------------
 
 
 def groups_of(records: list[Record]) -> list[tuple[str, list[Record]]]:
-    """Return the runs of each row, of the newest version, all on one machine setting."""
+    """Return the runs of each row, of the newest version, in one setting and with one budget."""
     groups = []
     for binarisation in BINARISATIONS:
         for recipe in COMPARED:
             mine = [one for one in records if one["row"] == f"{recipe}, {binarisation}"]
             if mine:
                 last = max(mine, key=lambda one: one["date"])
-                alike = [one for one in mine if setting(one) == setting(last)]
+                alike = [one for one in mine if _conditions(one) == _conditions(last)]
                 runs = first_by_seed(alike, last["version"])
                 groups.append((recipe, [run for _, run in sorted(runs.items())]))
     return groups
+
+
+def _conditions(record: Record) -> tuple[str, float]:
+    return setting(record), record["budget"]
 
 
 def cells(recipe: str, runs: list[Record]) -> list[str]:
@@ -286,20 +294,22 @@ def main() -> int:
         return 0
     failed, end = 0, time.monotonic() + 60 * asked.minutes
     if not asked.table:
-        with alone():
-            for seed in asked.seeds:
-                for binarisation in asked.binarised or BINARISATIONS:
-                    for recipe in asked.only or COMPARED:
-                        failed += run_if_missing(recipe, binarisation, seed, asked.budget, end)
+        each = itertools.product(
+            asked.seeds, asked.binarised or BINARISATIONS, asked.only or COMPARED
+        )
+        run = functools.partial(run_if_missing, budget=asked.budget, end=end)
+        with alone(), ThreadPoolExecutor(os.cpu_count()) as pool:
+            failed = sum(pool.map(lambda one: run(*one), each))
     write()
     return min(failed, 1)
 
 
-def run_if_missing(recipe: str, binarisation: str, seed: int, budget: float, end: float) -> int:
+def run_if_missing(seed: int, binarisation: str, recipe: str, budget: float, end: float) -> int:
     """Run once, unless it is there or time is over; return 1 if it failed."""
     row, version = f"{recipe}, {binarisation}", method_version(ALSO)
-    done = {(one["row"], one["seed"], one["version"]) for one in read_lines(LINES)}
-    if (row, seed, version) in done or time.monotonic() >= end:
+    keys = ("row", "seed", "version", "budget")
+    done = {tuple(one[key] for key in keys) for one in read_lines(LINES)}
+    if (row, seed, version, budget) in done or time.monotonic() >= end:
         return 0
     record = run_apart(recipe, binarisation, seed, budget)
     if record is not None:

@@ -342,6 +342,7 @@ def likelihood_line(
         "row": f"{recipe}, {binarisation}",
         "seed": seed,
         "version": "new",
+        "budget": 1800.0,
         "epochs": 100,
         "seconds": 1750.0,
         "weights": 12345,
@@ -361,6 +362,7 @@ def test_the_page_of_likelihoods_gives_nats_of_all_seeds_and_the_papers(tmp_path
         likelihood_line("vq", 0, 99.0, "dynamic"),
         likelihood_line("dvae", 0, 10.0, version="old", date="2026-01-01"),
         likelihood_line("dvae", 0, 11.0, threads=1, date="2026-01-01"),
+        likelihood_line("dvae", 2, 12.0, budget=300.0, date="2026-01-01"),
     ]
     text = likelihood.page(lines)
     found = cells(text, "`dvae`")
