@@ -65,6 +65,7 @@ def fitted(kind: str, *callbacks: Any) -> Any:
         "dvae": lambda: (bound("dvae", {"units": 8, "layers": 2, "continuous": 2}), None),
         "vq": lambda: (bound("vq", {"categories": 8, "width": 2}), None),
         "vade": lambda: (bound("vade", {"width": 2}), None),
+        "gmvae": lambda: (bound("m2", {"style": 2, "style_prior": "class"}), None),
     }[kind]()
     made.set_params(random_state=3, n_threads=1)
     made.set_callbacks(*callbacks)
@@ -117,6 +118,7 @@ KINDS = (
     "dvae",
     "vq",
     "vade",
+    "gmvae",
 )
 
 

@@ -11,6 +11,7 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import entropy, kstest, multivariate_normal
 from sklearn.datasets import make_blobs
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import adjusted_rand_score
 from torch.distributions import Normal, kl_divergence
 
@@ -120,7 +121,7 @@ def test_codes_of_each_class_can_be_drawn_from_the_prior(name, parameters):
     classes = torch.tensor([2, 0, 1, 2])
     code = bottleneck.prior_of(classes, seeded(1))
     assert code.shape == (4, bottleneck.code_dim)
-    assert bottleneck.class_logits(code, code).argmax(1).tolist() == classes.tolist()
+    assert bottleneck.class_of(code).tolist() == classes.tolist()
 
 
 @everything
@@ -282,7 +283,8 @@ def test_the_prior_is_the_mixture_s_density():
 
 @pytest.mark.parametrize("style_prior", ["shared", "class"])
 def test_the_marginal_bound_is_the_sum_over_the_classes(style_prior):
-    bottleneck = made("m2", {"style": 2, "style_prior": style_prior}).train()
+    bottleneck = made("m2", {"style": 2, "style_prior": style_prior, "warm_up": 0.0}).train()
+    bottleneck(logits_of(bottleneck, 1))  # so few that there is nothing to start with
     logits = logits_of(bottleneck, 4).requires_grad_()
     code = bottleneck(logits, 1.0, seeded())
     assert code.shape == (12, 5)
@@ -305,6 +307,43 @@ def test_the_marginal_bound_is_the_sum_over_the_classes(style_prior):
         )
         of_style += (share[:, k] * kl_divergence(*pair).sum(1)).detach().numpy()
     np.testing.assert_allclose(found, np.array(of_class) + of_style, rtol=1e-4)
+
+
+def test_the_classes_of_styles_are_those_of_a_mixture():
+    centres = 4 * torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+    kinds = torch.arange(3000) % 3
+    of_style = centres[kinds] + torch.randn(3000, 2, generator=seeded(2))
+    logits = torch.cat([torch.zeros(3000, 3), of_style, torch.zeros(3000, 2)], dim=1)
+    parameters = {"style": 2, "style_prior": "class", "warm_up": 0.5}
+    bottleneck = make_bottleneck("m2", 3, parameters).train()
+    with torch.no_grad():
+        code = bottleneck(logits[:1500], 0.0, seeded(1))
+        # At first the style is that of a variational autoencoder without classes.
+        own = Normal(of_style[:1500], torch.ones(1500, 2))
+        expected = kl_divergence(own, Normal(torch.zeros(2), torch.ones(2))).sum(1)
+        torch.testing.assert_close(bottleneck.divergence(logits[:1500], code), expected)
+        bottleneck(logits[1500:], 0.5, seeded(1))
+        means, log_variances = bottleneck.prior_given(torch.eye(3))
+        gaps = torch.cdist(means, centres)
+        assert sorted(gaps.argmin(1).tolist()) == [0, 1, 2]
+        assert gaps.amin(1).max() < 0.15
+        assert torch.allclose(log_variances.exp(), torch.ones(3, 2), rtol=0.1)
+        # And classes are told apart as by scikit-learn's discriminant, which sees them.
+        told = LinearDiscriminantAnalysis().fit(of_style.numpy(), kinds.numpy())
+        expected = told.predict_proba(of_style.numpy())
+        found = bottleneck.class_logits(logits, code).softmax(1)[:, gaps.argmin(0)]
+        assert np.abs(found.numpy() - expected).max() < 0.05
+        assert torch.equal(bottleneck.posterior(logits, found)[0], of_style)
+
+
+def test_labels_say_what_the_classes_are_at_once():
+    bottleneck = made("m2", {"style": 2, "style_prior": "class"}).train()
+    logits = logits_of(bottleneck, 3)
+    assert bottleneck.of_image(logits).abs().sum() == 0
+    bottleneck.told(logits, torch.zeros(3, 3))
+    assert torch.equal(bottleneck.of_image(logits), logits[:, :3])
+    bottleneck(logits, 1.0)
+    assert torch.equal(bottleneck.of_image(logits), logits[:, :3])
 
 
 def test_what_is_known_of_the_class_is_used():

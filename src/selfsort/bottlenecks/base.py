@@ -164,6 +164,10 @@ class Variational(Bottleneck):
     def prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Return codes drawn from the prior, ``(n, code_dim)``."""
 
+    def class_of(self, code: Tensor) -> Tensor:
+        """Return the classes ``(n,)`` of codes that `prior` gave."""
+        return self.class_logits(code, code).argmax(1)
+
     def prior_of(self, classes: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return codes of the prior that belong to these classes ``(n,)``, ``(n, code_dim)``.
 

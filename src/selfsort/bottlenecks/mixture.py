@@ -13,6 +13,66 @@ N_REMEMBERED = 5000
 """So many codes are enough to find the components among them."""
 
 
+class Start(nn.Module):
+    """Find the components of a mixture among the codes, once the warm-up is over.
+
+    Parameters
+    ----------
+    width : int
+        Numbers in a code.
+    warm_up : float
+        Share of the training, in [0, 1).
+
+    Examples
+    --------
+    >>> import torch
+    >>> start = Start(width=1, warm_up=0.5)
+    >>> codes = torch.tensor([[-1.0], [-1.1], [-0.9], [1.0], [1.1], [0.9]])
+    >>> start.found(codes, 2, "diag", 0.1, None) is None, bool(start.done)
+    (True, False)
+    >>> sorted(start.found(codes, 2, "diag", 0.5, None).means_.round(1).ravel().tolist())
+    [-1.0, 1.0]
+    """
+
+    remembered: Tensor
+    done: Tensor
+
+    def __init__(self, width: int, warm_up: float) -> None:
+        super().__init__()
+        self.warm_up = warm_up
+        self.register_buffer("remembered", torch.zeros(N_REMEMBERED, width))
+        self.register_buffer("done", torch.zeros(1))
+
+    @torch.no_grad()
+    def found(
+        self,
+        code: Tensor,
+        n_components: int,
+        covariance_type: str,
+        progress: float,
+        generator: torch.Generator | None,
+    ) -> GaussianMixture | None:
+        """Remember codes ``(n, width)``; return the mixture of all once, when it is time.
+
+        It stays None where there were too few codes.
+        """
+        self.remembered.copy_(torch.cat([code, self.remembered])[:N_REMEMBERED])
+        if progress < self.warm_up:
+            return None
+        self.done.fill_(1)
+        codes = self.remembered[self.remembered.abs().sum(1) > 0].cpu().double().numpy()
+        seed = int(torch.randint(2**31 - 1, (), generator=generator))
+        if len(codes) <= 2 * n_components:
+            return None
+        return GaussianMixture(
+            n_components,
+            covariance_type=covariance_type,
+            n_init=5,
+            reg_covar=1e-3,
+            random_state=seed,
+        ).fit(codes)
+
+
 class MixturePrior(Variational):
     """A code of normal latents whose prior is a mixture, one component a class.
 
@@ -46,19 +106,15 @@ class MixturePrior(Variational):
 
     name = "vade"
     takes_labels = False  # the components start anew in the middle of the training
-    remembered: Tensor
-    started: Tensor
 
     def __init__(self, n_classes: int, width: int = 10, warm_up: float = 0.4) -> None:
         check_counts("MixturePrior", width=width)
         check_shares("MixturePrior", warm_up=warm_up)
         super().__init__(n_classes, 2 * width, width)
-        self.warm_up = warm_up
         self.means = nn.Parameter(torch.randn(n_classes, width))
         self.log_variances = nn.Parameter(torch.zeros(n_classes, width))
         self.shares = nn.Parameter(torch.zeros(n_classes))
-        self.register_buffer("remembered", torch.zeros(N_REMEMBERED, width))
-        self.register_buffer("started", torch.zeros(1))
+        self.start = Start(width, warm_up)
 
     def forward(
         self, logits: Tensor, progress: float = 1.0, generator: torch.Generator | None = None
@@ -67,29 +123,17 @@ class MixturePrior(Variational):
         if not self.training:
             return posterior[0]
         code = draw_normal(posterior, generator)
-        if not self.started and not self.frozen:
-            self._remember(code.detach())
-            if progress >= self.warm_up:
-                self._start(generator)
+        if not self.start.done and not self.frozen:
+            mixture = self.start.found(code.detach(), self.n_classes, "diag", progress, generator)
+            if mixture is not None:
+                self._begin(mixture)
         return code
 
     @torch.no_grad()
-    def _remember(self, code: Tensor) -> None:
-        self.remembered.copy_(torch.cat([code, self.remembered])[:N_REMEMBERED])
-
-    @torch.no_grad()
-    def _start(self, generator: torch.Generator | None) -> None:
-        """Take the components of the codes so far."""
-        codes = self.remembered[self.remembered.abs().sum(1) > 0].cpu().double().numpy()
-        seed = int(torch.randint(2**31 - 1, (), generator=generator))
-        if len(codes) > 2 * self.n_classes:
-            mixture = GaussianMixture(
-                self.n_classes, covariance_type="diag", n_init=5, reg_covar=1e-3, random_state=seed
-            ).fit(codes)
-            self.means.copy_(torch.from_numpy(mixture.means_))
-            self.log_variances.copy_(torch.from_numpy(mixture.covariances_).log())
-            self.shares.copy_(torch.from_numpy(mixture.weights_).log())
-        self.started.fill_(1)
+    def _begin(self, mixture: GaussianMixture) -> None:
+        self.means.copy_(torch.from_numpy(mixture.means_))
+        self.log_variances.copy_(torch.from_numpy(mixture.covariances_).log())
+        self.shares.copy_(torch.from_numpy(mixture.weights_).log())
 
     @property
     def components(self) -> Normal:
@@ -103,7 +147,7 @@ class MixturePrior(Variational):
 
     def log_prior(self, code: Tensor) -> Tensor:
         """Return the log-density of the prior, ``(n,)``."""
-        if self.training and not self.started:
+        if self.training and not self.start.done:
             standard = (torch.zeros_like(code), torch.zeros_like(code))
             return log_normal(code, standard)
         return torch.logsumexp(self.log_joint(code), dim=1)

@@ -193,7 +193,7 @@ class GenerativeMixin(BaseAutoencoder):
             code = bottleneck.prototype_codes()[classes]
         elif wanted is None:
             code = bottleneck.prior(n, generator)
-            classes = bottleneck.class_logits(code, code).argmax(1).cpu()
+            classes = bottleneck.class_of(code).cpu()
         else:
             code = bottleneck.prior_of(classes, generator)
         noise = torch.randn(n, self.style_width_, 1, generator=generator).numpy()
