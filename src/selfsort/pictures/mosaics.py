@@ -292,7 +292,7 @@ def _save_rows(path: Path, rows: Sequence[tuple[str, np.ndarray]], side: int) ->
     height = strips[0].shape[0]
     for i, (name, _) in enumerate(rows):
         y = i * (height + GAP) + height / 2
-        sheet.text(-8, y, one_line(name, 24), size=9.5, ha="right", va="center")
+        sheet.text(-8, y, one_line(name, 30), size=9.5, ha="right", va="center")
     write_png(path, sheet.figure)
 
 
