@@ -62,7 +62,7 @@ ROWS = ("compared", *LABELLED)
 
 def compared(seed: int) -> Record:
     """Run `selfsort bottlenecks mnist`, and return its lines; seed 0 leaves its pictures."""
-    folder = RUNS / f"bottlenecks-{seed}"
+    folder = RUNS / f"bottlenecks-{method_version(ALSO)}-{seed}"  # runs of another are not reused
     request = Request(data="mnist", epochs=EPOCHS, seed=seed, threads=1)
     compare_bottlenecks(BottleneckComparison(request, COMPARED, (), folder))
     if seed == 0:
