@@ -110,8 +110,11 @@ def _searched(
     unit: torch.Tensor, n_neighbours: int, asked: Blocks, own: float, search: Search
 ) -> torch.Tensor:
     """Return the neighbours of some rows, block by block."""
-    found = [_ranked(unit, rows, search(rows), own)[:, :n_neighbours] for rows in asked]
-    return torch.cat(found)
+    # One place for all: small results between large blocks leave memory in pieces.
+    found = asked[0].new_empty((sum(map(len, asked)), n_neighbours))
+    for result, rows in zip(found.split(len(asked[0])), asked, strict=True):
+        result[:] = _ranked(unit, rows, search(rows), own)[:, :n_neighbours]
+    return found
 
 
 def _cells(unit: torch.Tensor) -> Any:

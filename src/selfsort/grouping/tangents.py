@@ -124,11 +124,13 @@ def rank_by_tangents(
             return kept[rows]
         return _bases(small[rows.flatten()]).unflatten(0, rows.shape)
 
-    ranked = []
-    for own, others in zip(asked.split(_BLOCK), candidates.split(_BLOCK), strict=True):
+    # One place for all: small results between large blocks leave memory in pieces.
+    ranked = torch.empty_like(candidates)
+    blocks = zip(*(one.split(_BLOCK) for one in (asked, candidates, ranked)), strict=True)
+    for own, others, result in blocks:
         difference = flat[others] - flat[own, None]
         first = (difference @ bases_of(own).mT).square().sum(dim=2)
         second = (bases_of(others) @ difference[..., None]).square().sum(dim=(2, 3))
         distance = 2 * difference.square().sum(dim=2) - first - second
-        ranked.append(others.gather(1, distance.argsort(dim=1, stable=True)))
-    return torch.cat(ranked)
+        result[:] = others.gather(1, distance.argsort(dim=1, stable=True))
+    return ranked
