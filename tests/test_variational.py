@@ -312,7 +312,8 @@ def test_the_marginal_bound_is_the_sum_over_the_classes(style_prior):
 def test_the_classes_of_styles_are_those_of_a_mixture():
     centres = 4 * torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
     kinds = torch.arange(3000) % 3
-    of_style = centres[kinds] + torch.randn(3000, 2, generator=seeded(2))
+    deviation = torch.tensor([0.6, 1.3])
+    of_style = centres[kinds] + deviation * torch.randn(3000, 2, generator=seeded(2))
     logits = torch.cat([torch.zeros(3000, 3), of_style, torch.zeros(3000, 2)], dim=1)
     parameters = {"style": 2, "style_prior": "class", "warm_up": 0.5}
     bottleneck = make_bottleneck("m2", 3, parameters).train()
@@ -327,7 +328,7 @@ def test_the_classes_of_styles_are_those_of_a_mixture():
         gaps = torch.cdist(means, centres)
         assert sorted(gaps.argmin(1).tolist()) == [0, 1, 2]
         assert gaps.amin(1).max() < 0.15
-        assert torch.allclose(log_variances.exp(), torch.ones(3, 2), rtol=0.1)
+        assert torch.allclose((log_variances / 2).exp(), deviation.expand(3, 2), rtol=0.05)
         # And classes are told apart as by scikit-learn's discriminant, which sees them.
         told = LinearDiscriminantAnalysis().fit(of_style.numpy(), kinds.numpy())
         expected = told.predict_proba(of_style.numpy())

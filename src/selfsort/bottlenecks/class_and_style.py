@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from selfsort.bottlenecks.base import Variational, check_counts, check_shares
 from selfsort.bottlenecks.gumbel import Gumbel
-from selfsort.bottlenecks.mixture import Start
+from selfsort.bottlenecks.mixture import MixtureStart
 from selfsort.bottlenecks.normal import (
     Normal,
     draw_normal,
@@ -93,17 +93,17 @@ class ClassAndStyle(Variational):
         self.copies = n_classes if self.marginal else 1
         self.shift = nn.Linear(n_classes, 2 * style, bias=False)
         self.style_prior: nn.Linear | None = None
-        self.start: Start | None = None
+        self.mixture_start: MixtureStart | None = None
         if style_prior == "class":
             self.style_prior = nn.Linear(n_classes, 2 * style, bias=False)
-            self.start = Start(style, warm_up)
+            self.mixture_start = MixtureStart(style, warm_up)
             self.register_buffer("slope", torch.zeros(n_classes, style))
             self.register_buffer("offset", torch.zeros(n_classes))
 
     @property
     def waits(self) -> bool:
         """Whether the classes have no priors of their own yet."""
-        return self.training and self.start is not None and not self.start.done
+        return self.training and self.mixture_start is not None and not self.mixture_start.done
 
     def class_part(self, rows: Tensor) -> Tensor:
         """Return what logits, or codes, say of the class, ``(n, n_classes)``."""
@@ -112,7 +112,7 @@ class ClassAndStyle(Variational):
     def of_image(self, logits: Tensor) -> Tensor:
         """Return the logits of ``q(y | x)``, ``(n, n_classes)``."""
         part = self.class_part(logits)
-        if self.start is None:
+        if self.mixture_start is None:
             return part
         if self.waits:
             return torch.zeros_like(part)
@@ -132,8 +132,8 @@ class ClassAndStyle(Variational):
         return normal_of(self.style_prior(y))
 
     def told(self, logits: Tensor, targets: Tensor) -> Tensor:
-        if self.start is not None:
-            self.start.done.fill_(1)  # the labels say what the classes are
+        if self.mixture_start is not None:
+            self.mixture_start.done.fill_(1)  # the labels say what the classes are
         known = targets.sum(1, keepdim=True) > 0
         of_class = torch.where(known, CERTAIN * targets, self.class_part(logits))
         return torch.cat([of_class, logits[:, self.n_classes :]], dim=1)
@@ -154,9 +154,9 @@ class ClassAndStyle(Variational):
         return torch.cat([y, draw_normal(self.posterior(logits, y), generator)], dim=1)
 
     def _remember(self, logits: Tensor, progress: float, generator: torch.Generator | None) -> None:
-        assert self.start is not None  # noqa: S101 - others do not wait
+        assert self.mixture_start is not None  # noqa: S101 - others do not wait
         style = normal_of(logits[:, self.n_classes :])[0].detach()
-        mixture = self.start.found(style, self.n_classes, "tied", progress, generator)
+        mixture = self.mixture_start.found(style, self.n_classes, "tied", progress, generator)
         if mixture is not None:
             self._begin(mixture)
 

@@ -13,7 +13,7 @@ N_REMEMBERED = 5000
 """So many codes are enough to find the components among them."""
 
 
-class Start(nn.Module):
+class MixtureStart(nn.Module):
     """Find the components of a mixture among the codes, once the warm-up is over.
 
     Parameters
@@ -26,7 +26,7 @@ class Start(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> start = Start(width=1, warm_up=0.5)
+    >>> start = MixtureStart(width=1, warm_up=0.5)
     >>> codes = torch.tensor([[-1.0], [-1.1], [-0.9], [1.0], [1.1], [0.9]])
     >>> start.found(codes, 2, "diag", 0.1, None) is None, bool(start.done)
     (True, False)
@@ -114,7 +114,7 @@ class MixturePrior(Variational):
         self.means = nn.Parameter(torch.randn(n_classes, width))
         self.log_variances = nn.Parameter(torch.zeros(n_classes, width))
         self.shares = nn.Parameter(torch.zeros(n_classes))
-        self.start = Start(width, warm_up)
+        self.mixture_start = MixtureStart(width, warm_up)
 
     def forward(
         self, logits: Tensor, progress: float = 1.0, generator: torch.Generator | None = None
@@ -123,8 +123,10 @@ class MixturePrior(Variational):
         if not self.training:
             return posterior[0]
         code = draw_normal(posterior, generator)
-        if not self.start.done and not self.frozen:
-            mixture = self.start.found(code.detach(), self.n_classes, "diag", progress, generator)
+        if not self.mixture_start.done and not self.frozen:
+            mixture = self.mixture_start.found(
+                code.detach(), self.n_classes, "diag", progress, generator
+            )
             if mixture is not None:
                 self._begin(mixture)
         return code
@@ -147,7 +149,7 @@ class MixturePrior(Variational):
 
     def log_prior(self, code: Tensor) -> Tensor:
         """Return the log-density of the prior, ``(n,)``."""
-        if self.training and not self.start.done:
+        if self.training and not self.mixture_start.done:
             standard = (torch.zeros_like(code), torch.zeros_like(code))
             return log_normal(code, standard)
         return torch.logsumexp(self.log_joint(code), dim=1)
