@@ -62,21 +62,25 @@ def kl_information(joint: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "n", "p", "block"),
+    ("dtype", "n", "p", "k", "products"),
     [
-        (torch.float32, 700, 20, 256),
-        (torch.float32, 4200, 8, 1024),
-        (torch.bfloat16, 4200, 8, 1024),
+        (torch.float32, 700, 20, 10, 2**25),
+        (torch.float32, 701, 20, 10, 701 * 100),  # 100 rows at a time
+        (torch.float32, 701, 20, 10, 1),
+        (torch.float32, 300, 5, 200, 2**25),  # more neighbours than groups
+        (torch.float32, 4200, 8, 10, 2**25),
+        (torch.bfloat16, 4200, 8, 10, 2**25),
     ],
 )
-def test_neighbours_are_those_of_brute_force(monkeypatch, dtype, n, p, block):
+def test_neighbours_are_those_of_brute_force(monkeypatch, dtype, n, p, k, products):
     monkeypatch.setattr(graph, "has_fast_bfloat16", lambda device: dtype == torch.bfloat16)
+    monkeypatch.setattr(graph, "_PRODUCTS", products)
     X = torch.randn(n, p, generator=torch.Generator().manual_seed(n)) + 1
-    found = nearest_neighbours(X, 10, block=block)
-    search = NearestNeighbors(n_neighbors=10, metric="cosine", algorithm="brute").fit(X.numpy())
+    found = nearest_neighbours(X, k)
+    search = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute").fit(X.numpy())
     rows = np.arange(0, n, 9)
-    index = search.kneighbors(X.numpy()[rows], 11, return_distance=False)
-    expected = index[index != rows[:, None]].reshape(len(rows), 10)
+    index = search.kneighbors(X.numpy()[rows], k + 1, return_distance=False)
+    expected = index[index != rows[:, None]].reshape(len(rows), k)
     np.testing.assert_array_equal(found.numpy()[rows], expected)
     assert found.dtype == torch.int64
 
@@ -150,11 +154,6 @@ def test_a_row_is_its_own_first_neighbour_on_request():
             "n_neighbours must be from 1 to 5 for 5 rows. Got 0.",
         ),
         (
-            torch.zeros(5, 2),
-            {"n_neighbours": 1, "block": 0},
-            "block must be at least 1. Got 0.",
-        ),
-        (
             torch.tensor([[0.0], [torch.nan], [torch.inf]]),
             {"n_neighbours": 1},
             "X must be finite. Row 1 holds NaN or infinity; remove it or replace those values.",
@@ -190,10 +189,10 @@ def tangent_distance(first: np.ndarray, second: np.ndarray) -> float:
     return distance
 
 
-@pytest.mark.parametrize("kept", [70_000, 0])  # tangents of all images, or worked out anew
+@pytest.mark.parametrize("pairs", [2048, 7])  # all 600 at a time, or an image's in two goes
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 12)])
-def test_candidates_are_ranked_by_tangent_distance(shape, kept, monkeypatch):
-    monkeypatch.setattr("selfsort.grouping.tangents._KEPT", kept)
+def test_candidates_are_ranked_by_tangent_distance(shape, pairs, monkeypatch):
+    monkeypatch.setattr("selfsort.grouping.tangents._PAIRS", pairs)
     rng = np.random.default_rng(0)
     images = rng.random((40, *shape))
     images[20:] = np.roll(images[:20], 1, axis=3) + 0.1 * rng.random((20, *shape))
@@ -202,6 +201,10 @@ def test_candidates_are_ranked_by_tangent_distance(shape, kept, monkeypatch):
     for i, row in enumerate(candidates):
         order = np.argsort([tangent_distance(images[i], images[j]) for j in row])
         assert found[i].tolist() == row[order].tolist()
+    part = rank_by_tangents(
+        torch.from_numpy(images).float(), torch.from_numpy(candidates[5:9]), rows=slice(5, 9)
+    )
+    assert torch.equal(part, found[5:9])
 
 
 def test_shifted_images_are_nearer_than_others_of_more_similar_pixels():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,7 +26,13 @@ EXACT_UP_TO = 100_000  # rows; the time of an exact search grows with their squa
 _SPARE = 20
 _CHECKED_ROWS = 256  # on which a quick search must show how many true neighbours it finds
 _SMALLEST_RECALL = 0.999
-_COLUMNS = 4096  # a tile of the product that stays in the processor's cache
+_SAMPLE = (
+    4096  # rows among which the nearest are sought roughly; with fewer, bfloat16 gains nothing
+)
+_ROWS = 512
+_PAIRED = 64  # with their candidates in the processor's cache
+_PRODUCTS = 2**25  # held at a time: 128 MiB in float32
+_GROUP = 16  # products of which only the largest takes part in the first choice
 
 Blocks = Sequence[torch.Tensor]  # row numbers that are worked on together
 Search = Callable[[torch.Tensor], torch.Tensor]  # from row numbers to their candidates, ascending
@@ -37,16 +42,16 @@ def nearest_neighbours(
     X: torch.Tensor,
     n_neighbours: int,
     *,
-    block: int = 1024,
     include_self: bool = False,
     rows: slice | None = None,
 ) -> torch.Tensor:
     """Return the rows with the largest cosine similarity to each row, most similar first.
 
-    The product is taken tile by tile, and the best candidates are then ranked by their float32
-    similarity, equal ones by row number. With more than 4096 rows on a device that is quick at
-    bfloat16 the tiles are in bfloat16, provided that on 256 rows spread over `X` they lead to at
-    least 99.9 % of the true neighbours; in tight clusters they may not, and float32 is used.
+    All products are taken, some rows at a time, and the best candidates are then ranked by their
+    float32 similarity, equal ones by row number. With more than 4096 rows on a device that is
+    quick at bfloat16 the products are in bfloat16, provided that on 256 rows spread over `X` they
+    lead to at least 99.9 % of the true neighbours; in tight clusters they may not, and float32 is
+    used.
 
     Beyond 100,000 rows (`EXACT_UP_TO`) and where faiss is installed (``selfsort[ann]``), the
     candidates come only from the cells of rows that are nearest, which takes a time that grows
@@ -59,9 +64,6 @@ def nearest_neighbours(
         Finite values. The similarity of an all-zero row to every row is 0.
     n_neighbours : int
         At least 1 and smaller than n (at most n with `include_self`).
-    block : int, default=1024
-        Rows worked on at a time; the memory needed grows with ``block * (4096 + 30 * p)``, and
-        with that of `X`, of which up to three copies in float32 are made.
     include_self : bool, default=False
         Whether each row is its own first neighbour.
     rows : slice or None, default=None
@@ -70,7 +72,8 @@ def nearest_neighbours(
     Returns
     -------
     torch.Tensor of int64, shape (n, n_neighbours), on the device of `X`
-        A row for each of `rows`.
+        A row for each of `rows`. Besides it and `X` the memory needed is that of up to three
+        copies of `X` in float32, and less than 1 GiB.
 
     Raises
     ------
@@ -94,15 +97,14 @@ def nearest_neighbours(
     >>> nearest_neighbours(X, 1).flatten().tolist()
     [1, 0, 3, 2]
     """
-    _check_rows(X, n_neighbours, block, include_self)
+    _check_rows(X, n_neighbours, include_self)
     unit = _unit_rows(X)
     own = torch.inf if include_self else -torch.inf
-    asked = torch.arange(len(unit), device=unit.device)[rows or slice(None)].split(block)
+    asked = torch.arange(len(unit), device=unit.device)[rows or slice(None)].split(_ROWS)
     cells = _cells(unit)
     if cells is not None:
         return _approximate(cells, unit, n_neighbours, asked, own)
-    rough = _rough_rows(unit, n_neighbours, own)
-    search = functools.partial(_candidates, rough, n_best=n_neighbours + _SPARE, own=own)
+    search = _Exhaustive(_rough_rows(unit, n_neighbours, own), n_neighbours, own)
     return _searched(unit, n_neighbours, asked, own, search)
 
 
@@ -133,7 +135,7 @@ def _approximate(
 ) -> torch.Tensor:
     """Return what the cells hold of the neighbours of some rows, and warn of what they miss."""
     n_best = min(n_neighbours + _SPARE, len(unit))
-    exactly = functools.partial(_candidates, _with_one(unit), n_best=n_best, own=own)
+    exactly = _Exhaustive(unit, n_neighbours, own)
 
     def nearby(rows: torch.Tensor) -> torch.Tensor:
         candidates = approximate.candidates(cells, unit, rows, n_best)
@@ -168,7 +170,7 @@ def _recall(
     return float((_similarity(unit, rows, found) >= least).double().mean())
 
 
-def _check_rows(X: torch.Tensor, n_neighbours: int, block: int, include_self: bool) -> None:
+def _check_rows(X: torch.Tensor, n_neighbours: int, include_self: bool) -> None:
     if X.ndim != 2:
         raise InputError(f"X must have 2 dimensions (rows, features). Got shape {tuple(X.shape)}.")
     most = len(X) if include_self else len(X) - 1
@@ -176,8 +178,6 @@ def _check_rows(X: torch.Tensor, n_neighbours: int, block: int, include_self: bo
         raise InputError(
             f"n_neighbours must be from 1 to {most} for {len(X)} rows. Got {n_neighbours}."
         )
-    if block < 1:
-        raise InputError(f"block must be at least 1. Got {block}.")
     finite = torch.isfinite(X).all(dim=1)
     if not finite.all():
         first = int((~finite).nonzero()[0])
@@ -195,36 +195,52 @@ def _unit_rows(X: torch.Tensor) -> torch.Tensor:
 
 
 def _rough_rows(unit: torch.Tensor, n_neighbours: int, own: float) -> torch.Tensor:
-    """Return the rows, with a 1 added, in the coarsest type that keeps the neighbours."""
-    exact = _with_one(unit)
-    if len(unit) <= _COLUMNS or not has_fast_bfloat16(unit.device):
-        return exact
-    quick = exact.bfloat16()
+    """Return the rows in the coarsest type that keeps the neighbours; bfloat16 with a 1 added."""
+    if len(unit) <= _SAMPLE or not has_fast_bfloat16(unit.device):
+        return unit
+    quick = functional.pad(unit, (0, 1), value=1.0).bfloat16()
     rows = _spread_rows(unit)
-    n_best = n_neighbours + _SPARE
-    true = _ranked(unit, rows, _candidates(exact, rows, n_best, own), own)[:, :n_neighbours]
-    kept = true[:, :, None] == _candidates(quick, rows, n_best, own)[:, None]
-    return quick if kept.any(dim=2).double().mean() >= _SMALLEST_RECALL else exact
+    exactly, quickly = (_Exhaustive(rough, n_neighbours, own) for rough in (unit, quick))
+    true = _ranked(unit, rows, exactly(rows), own)[:, :n_neighbours]
+    kept = true[:, :, None] == quickly(rows)[:, None]
+    return quick if kept.any(dim=2).double().mean() >= _SMALLEST_RECALL else unit
 
 
-def _with_one(unit: torch.Tensor) -> torch.Tensor:
-    return functional.pad(unit, (0, 1), value=1.0)
+class _Exhaustive:
+    """The candidates of some rows by their products with all rows.
 
+    To look for the largest products takes longer than to multiply, so that it is done in two
+    steps: the columns are dealt into groups of 16, and only the groups with the largest maxima
+    are looked at. None of the largest products is lost: a group that holds one has a maximum
+    that is at least as large, and there are no more such groups than products asked for.
+    """
 
-def _candidates(rough: torch.Tensor, rows: torch.Tensor, n_best: int, own: float) -> torch.Tensor:
-    """Return the columns with the largest rounded products, (rows, up to n_best), ascending."""
-    queries = rough[rows]  # a copy, because rows is a tensor
-    queries[:, -1] = -_near_similarity(rough, rows)
-    values, columns = [], []
-    for start in range(0, len(rough), _COLUMNS):
-        tile = queries @ rough[start : start + _COLUMNS].T
-        _fill_own(tile, rows - start, own)
-        best = tile.topk(min(n_best, tile.shape[1]))
-        values.append(best.values)
-        columns.append(best.indices + start)
-    merged = torch.cat(values, dim=1)
-    kept = merged.topk(min(n_best, merged.shape[1])).indices
-    return torch.cat(columns, dim=1).gather(1, kept).sort(dim=1).values
+    def __init__(self, rough: torch.Tensor, n_neighbours: int, own: float) -> None:
+        n = len(rough)
+        self.rough, self.own = rough, own
+        self.n_best = min(n_neighbours + _SPARE, n if own > 0 else n - 1)
+        n_groups = -(-n // _GROUP)
+        shape = min(n, _ROWS, max(1, _PRODUCTS // n)), n_groups * _GROUP
+        # One place for all; the last columns, which are no rows, are never among the best.
+        self.products = rough.new_full(shape, -torch.inf)
+        self.columns = torch.arange(shape[1], device=rough.device).view(_GROUP, n_groups)
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the columns with the largest rounded products, (rows, n_best), ascending."""
+        return torch.cat([self._best(some) for some in rows.split(len(self.products))])
+
+    def _best(self, rows: torch.Tensor) -> torch.Tensor:
+        queries = self.rough[rows]  # a copy, because rows is a tensor
+        if queries.dtype == torch.bfloat16:
+            queries[:, -1] = -_near_similarity(self.rough, rows)
+        products = self.products[: len(rows)]
+        torch.mm(queries, self.rough.T, out=products[:, : len(self.rough)])
+        products.scatter_(1, rows[:, None], self.own)
+        maxima = products.view(len(rows), *self.columns.shape).amax(dim=1)
+        groups = maxima.topk(min(self.n_best, maxima.shape[1]), sorted=False).indices
+        columns = self.columns.T[groups].flatten(1)
+        best = products.gather(1, columns).topk(self.n_best, sorted=False).indices
+        return columns.gather(1, best).sort(dim=1).values
 
 
 def _near_similarity(rough: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -234,16 +250,10 @@ def _near_similarity(rough: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     that matter close to 0, where bfloat16 is fine. Near 1 it has steps of 0.004, which in tight
     clusters is coarser than the difference between the nearest and the thousandth neighbour.
     """
-    sample = rough[:: max(1, len(rough) // _COLUMNS), :-1]
+    sample = rough[:: max(1, len(rough) // _SAMPLE), :-1]
     similarity = rough[rows, :-1] @ sample.T
     # The second largest, because the largest may be the row itself.
     return similarity.topk(min(2, len(sample))).values[:, -1]
-
-
-def _fill_own(tile: torch.Tensor, columns: torch.Tensor, value: float) -> None:
-    """Set the similarity of each row to itself, where the tile holds that column."""
-    held = (columns >= 0) & (columns < tile.shape[1])
-    tile[held.nonzero()[:, 0], columns[held]] = value
 
 
 def _ranked(
@@ -257,7 +267,10 @@ def _ranked(
 
 def _similarity(unit: torch.Tensor, rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     # A plain sum, not a matrix product: equal rows then have equal similarities to the last bit.
-    return (unit[others] * unit[rows, None]).sum(dim=2)
+    pairs = zip(rows.split(_PAIRED), others.split(_PAIRED), strict=True)
+    # An embedding is `unit[some]` in a third of the time.
+    products = (functional.embedding(some, unit).mul_(unit[row, None]) for row, some in pairs)
+    return torch.cat([product.sum(dim=2) for product in products])
 
 
 def check_neighbours(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.nn import functional
 
 from selfsort.errors import InputError
 from selfsort.grouping.neighbours import check_neighbours
@@ -10,10 +11,8 @@ from selfsort.grouping.pixels import pooled_images
 
 _TANGENTS = 8
 _RIDGE = 1e-3  # of the mean squared length of an image's tangents: blank images have none at all
-_BLOCK = 32  # images whose candidates' tangents stay in the processor's cache
-_KEPT = 70_000
-"""Images whose tangents are kept, which are eight times as large as they are. With more images they
-are worked out anew for every candidate, in little memory and a longer time."""
+_BLOCK = 32  # images whose differences from their candidates stay in the processor's cache
+_PAIRS = 2048  # of an image and a candidate, whose tangents do
 
 
 def tangents(images: torch.Tensor) -> torch.Tensor:
@@ -113,24 +112,32 @@ def rank_by_tangents(
     check_neighbours(images, candidates, len(asked))
     small = pooled_images(images)
     flat = small.flatten(1)
-    kept = None
-    if len(small) <= _KEPT:
-        kept = small.new_empty((len(small), _TANGENTS, flat.shape[1]))
-        for some, block in zip(kept.split(_BLOCK), small.split(_BLOCK), strict=True):
-            some[:] = _bases(block)
-
-    def bases_of(rows: torch.Tensor) -> torch.Tensor:
-        if kept is not None:
-            return kept[rows]
-        return _bases(small[rows.flatten()]).unflatten(0, rows.shape)
-
+    explained = _explained_by_candidates(small, asked, candidates)
     # One place for all: small results between large blocks leave memory in pieces.
     ranked = torch.empty_like(candidates)
-    blocks = zip(*(one.split(_BLOCK) for one in (asked, candidates, ranked)), strict=True)
-    for own, others, result in blocks:
-        difference = flat[others] - flat[own, None]
-        first = (difference @ bases_of(own).mT).square().sum(dim=2)
-        second = (bases_of(others) @ difference[..., None]).square().sum(dim=(2, 3))
+    blocks = zip(*(a.split(_BLOCK) for a in (asked, candidates, explained, ranked)), strict=True)
+    for own, others, second, result in blocks:
+        difference = functional.embedding(others, flat) - flat[own, None]
+        first = (difference @ _bases(small[own]).mT).square().sum(dim=2)
         distance = 2 * difference.square().sum(dim=2) - first - second
         result[:] = others.gather(1, distance.argsort(dim=1, stable=True))
     return ranked
+
+
+def _explained_by_candidates(
+    small: torch.Tensor, asked: torch.Tensor, candidates: torch.Tensor
+) -> torch.Tensor:
+    """Return what each candidate's tangents explain of its difference, squared, ``(n, k)``."""
+    flat = small.flatten(1)
+    explained = flat.new_empty(candidates.numel())
+    # Image by image, not row by row: tangents are eight times as large as images, so that to keep
+    # them takes too much memory, and each image is a candidate of many.
+    image, pair = candidates.flatten().sort(stable=True)
+    for pairs, others in zip(pair.split(_PAIRS), image.split(_PAIRS), strict=True):
+        own = asked[pairs // candidates.shape[1]]
+        difference = functional.embedding(others, flat) - functional.embedding(own, flat)
+        images, which = others.unique_consecutive(return_inverse=True)
+        bases = functional.embedding(which, _bases(small[images]).flatten(1))
+        products = bases.unflatten(1, (_TANGENTS, -1)) @ difference[..., None]
+        explained[pairs] = products.square().sum(dim=(1, 2))
+    return explained.view_as(candidates)
