@@ -283,7 +283,9 @@ def test_features_of_something_that_is_no_batch_of_images():
 # Joint distribution and mutual information
 
 
-def test_joint_distribution_is_the_mean_over_pairs():
+@pytest.mark.parametrize("rows", [4096, 7])  # all at a time, or some
+def test_joint_distribution_is_the_mean_over_pairs(rows, monkeypatch):
+    monkeypatch.setattr("selfsort.grouping.information._ROWS", rows)
     rng = np.random.default_rng(0)
     codes, neighbours = rng.dirichlet(np.ones(4), 30), rng.integers(0, 30, (30, 3))
     expected = np.zeros((4, 4))

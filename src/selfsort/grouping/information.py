@@ -13,6 +13,8 @@ from selfsort.grouping.neighbours import check_neighbours, neighbour_mean
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+_ROWS = 4096  # added up at a time
+
 
 def joint_distribution(codes: torch.Tensor, neighbours: torch.Tensor) -> FloatArray:
     """Return how often two fine clusters meet in an image and its neighbour.
@@ -44,8 +46,11 @@ def joint_distribution(codes: torch.Tensor, neighbours: torch.Tensor) -> FloatAr
     check_neighbours(codes, neighbours)
     # Only some GPUs know float64.
     device = codes.device if codes.device.type == "cuda" else torch.device("cpu")
-    exact = codes.detach().to(device, torch.float64)
-    joint = exact.T @ neighbour_mean(exact, neighbours.to(device))
+    codes, neighbours = codes.detach().to(device), neighbours.to(device)
+    joint = codes.new_zeros((codes.shape[1],) * 2, dtype=torch.float64)
+    # Some rows at a time: all codes in float64, three times over, can fill the memory.
+    for some, near in zip(codes.split(_ROWS), neighbours.split(_ROWS), strict=True):
+        joint += some.double().T @ neighbour_mean(codes, near, torch.float64)
     return checked_joint(joint.cpu().numpy(), "codes")
 
 

@@ -290,9 +290,15 @@ def check_neighbours(
         )
 
 
-def neighbour_mean(values: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
-    """Return the mean of the values of each row's neighbours, of the shape of `values`."""
-    total = torch.zeros_like(values)
+def neighbour_mean(
+    values: torch.Tensor, neighbours: torch.Tensor, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """Return the mean of the values of each row's neighbours, ``(len(neighbours), m)``.
+
+    It is added up in `dtype`, by default that of the values.
+    """
+    shape = len(neighbours), *values.shape[1:]
+    total = values.new_zeros(shape, dtype=dtype)
     for column in neighbours.T:  # one neighbour at a time: (n, k, m) at once can fill the memory
         total += values[column]
     return total.div_(neighbours.shape[1])
