@@ -122,6 +122,25 @@ def test_two_launchers_learn_what_one_with_two_processes_does(tmp_path: Path) ->
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="There are not two GPUs here.")
+def test_two_gpus_learn_what_one_does(tmp_path: Path) -> None:
+    """Exchanges go by NCCL there, which no test without two GPUs reaches."""
+    train = ["-m", "selfsort", "train", "digits", "--recipe", "teach", "--epochs", "4", "--out"]
+    histories, results = [], []
+    for n in (1, 2):
+        told = torchrun(n, *train, str(tmp_path / f"{n}"))
+        assert told.stdout.count("Report: ") == 1
+        history = (tmp_path / f"{n}" / "history.jsonl").read_text().splitlines()
+        histories.append([json.loads(line) for line in history])
+        results.append(json.loads((tmp_path / f"{n}" / "result.json").read_text()))
+    one, two = histories
+    assert [row["stage"] for row in one] == [row["stage"] for row in two]
+    assert two[0]["loss"] == pytest.approx(one[0]["loss"], rel=0.02)
+    first, second = (result["test"]["accuracy"] for result in results)
+    assert second == pytest.approx(first, abs=0.03)
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 10, 101])
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_shares_are_even_and_hold_every_row_once(n: int, count: int) -> None:
