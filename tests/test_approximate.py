@@ -109,6 +109,15 @@ def test_approximate_neighbours_are_the_same_every_time_whatever_the_block(monke
 
 
 @pytest.mark.usefixtures("faiss")
+def test_all_other_rows_are_neighbours_where_so_many_are_asked_for(monkeypatch):
+    monkeypatch.setattr(approximate, "n_visited", lambda n: 1)  # too few, so that all are searched
+    found, _ = approximate_neighbours(clustered_rows(1200), 1199)
+    everything = torch.arange(1200).repeat(1200, 1)
+    others = everything[everything != torch.arange(1200)[:, None]].view(1200, 1199)
+    assert torch.equal(found.sort(dim=1).values, others)
+
+
+@pytest.mark.usefixtures("faiss")
 def test_equal_rows_come_in_row_order_and_zero_rows_disturb_nothing():
     X = clustered_rows(300).repeat(5, 1)
     X[700:703] = 0

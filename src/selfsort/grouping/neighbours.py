@@ -26,11 +26,9 @@ EXACT_UP_TO = 100_000  # rows; the time of an exact search grows with their squa
 _SPARE = 20
 _CHECKED_ROWS = 256  # on which a quick search must show how many true neighbours it finds
 _SMALLEST_RECALL = 0.999
-_SAMPLE = (
-    4096  # rows among which the nearest are sought roughly; with fewer, bfloat16 gains nothing
-)
-_ROWS = 512
-_PAIRED = 64  # with their candidates in the processor's cache
+_SAMPLE = 4096  # rows that tell how similar the nearest are; among fewer, bfloat16 gains nothing
+_ROWS = 512  # worked on at a time
+_PAIRED = 64  # rows whose candidates stay in the processor's cache while they are ranked
 _PRODUCTS = 2**25  # held at a time: 128 MiB in float32
 _GROUP = 16  # products of which only the largest takes part in the first choice
 
@@ -73,7 +71,7 @@ def nearest_neighbours(
     -------
     torch.Tensor of int64, shape (n, n_neighbours), on the device of `X`
         A row for each of `rows`. Besides it and `X` the memory needed is that of up to three
-        copies of `X` in float32, and less than 1 GiB.
+        copies of `X` in float32, some 200 MiB, and ``256 * (n_neighbours + 20) * p`` bytes.
 
     Raises
     ------
@@ -134,11 +132,10 @@ def _approximate(
     cells: Any, unit: torch.Tensor, n_neighbours: int, asked: Blocks, own: float
 ) -> torch.Tensor:
     """Return what the cells hold of the neighbours of some rows, and warn of what they miss."""
-    n_best = min(n_neighbours + _SPARE, len(unit))
     exactly = _Exhaustive(unit, n_neighbours, own)
 
     def nearby(rows: torch.Tensor) -> torch.Tensor:
-        candidates = approximate.candidates(cells, unit, rows, n_best)
+        candidates = approximate.candidates(cells, unit, rows, exactly.n_best)
         too_few = candidates[:, 0] < 0
         if too_few.any():
             candidates[too_few] = exactly(rows[too_few])

@@ -12,7 +12,7 @@ from selfsort.grouping.pixels import pooled_images
 _TANGENTS = 8
 _RIDGE = 1e-3  # of the mean squared length of an image's tangents: blank images have none at all
 _BLOCK = 32  # images whose differences from their candidates stay in the processor's cache
-_PAIRS = 2048  # of an image and a candidate, whose tangents do
+_PAIRS = 2048  # of an image and a candidate, worked on at a time
 
 
 def tangents(images: torch.Tensor) -> torch.Tensor:
