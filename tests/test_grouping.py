@@ -85,6 +85,20 @@ def test_neighbours_are_those_of_brute_force(monkeypatch, dtype, n, p, k, produc
     assert found.dtype == torch.int64
 
 
+def test_rows_of_length_one_are_not_copied():
+    X = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    unit = graph._unit_rows(X)
+    torch.testing.assert_close(unit, torch.nn.functional.normalize(X))
+    unit[3] = 0
+    assert graph._unit_rows(unit) is unit
+    assert graph._unit_rows(unit.double()) is not unit
+    # Neither do the squares of a row underflow, nor is one that is too long taken as it is.
+    for factor in (1e-30, 1.001):
+        other = unit.clone()
+        other[7] *= factor
+        torch.testing.assert_close(graph._unit_rows(other), unit)
+
+
 def test_tight_clusters_for_which_bfloat16_is_too_coarse(monkeypatch):
     # Every similarity lies above 0.99, where bfloat16 has hardly more than two values.
     monkeypatch.setattr(graph, "has_fast_bfloat16", lambda device: True)
@@ -205,6 +219,9 @@ def test_candidates_are_ranked_by_tangent_distance(shape, pairs, monkeypatch):
         torch.from_numpy(images).float(), torch.from_numpy(candidates[5:9]), rows=slice(5, 9)
     )
     assert torch.equal(part, found[5:9])
+    monkeypatch.setattr("selfsort.grouping.tangents._ROWS", 16)  # the images in three goes
+    nearest = rank_by_tangents(torch.from_numpy(images).float(), torch.from_numpy(candidates), 4)
+    assert torch.equal(nearest, found[:, :4])
 
 
 def test_shifted_images_are_nearer_than_others_of_more_similar_pixels():
@@ -233,16 +250,23 @@ def test_blank_images_and_strips_have_tangents_too():
 def test_ranking_of_something_that_is_no_batch_of_images():
     with pytest.raises(InputError, match=r"images must have shape .* Got \(3, 4\)\."):
         rank_by_tangents(torch.zeros(3, 4), torch.zeros(3, 1, dtype=torch.int64))
+    with pytest.raises(InputError) as error:
+        rank_by_tangents(torch.zeros(3, 1, 8, 8), torch.zeros(3, 1, dtype=torch.int64), 2)
+    assert str(error.value) == (
+        "n_neighbours must be from 1 to 1, the number of candidates. Got 2."
+    )
 
 
 # Pixel features
 
 
-def test_small_images_only_lose_their_mean():
+def test_small_images_lose_their_mean_and_get_length_one():
     images = torch.randint(0, 256, (3, 2, 8, 16), dtype=torch.uint8)
     flat = images.numpy().reshape(3, -1) / 255
-    expected = flat - flat.mean(axis=1, keepdims=True)
+    centred = flat - flat.mean(axis=1, keepdims=True)
+    expected = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     np.testing.assert_allclose(pixel_features(images).numpy(), expected, atol=1e-6)
+    assert not pixel_features(torch.zeros(2, 1, 8, 8)).any()
 
 
 def test_larger_images_are_blurred_and_averaged():
@@ -251,7 +275,8 @@ def test_larger_images_are_blurred_and_averaged():
     images = np.random.default_rng(0).random((4, 28, 28)).astype(np.float32)
     blurred = gaussian_filter(images, (0, 1, 1), mode="constant", truncate=3)
     means = blurred.reshape(4, 14, 2, 14, 2).mean(axis=(2, 4)).reshape(4, -1)
-    expected = means - means.mean(axis=1, keepdims=True)
+    centred = means - means.mean(axis=1, keepdims=True)
+    expected = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     found = pixel_features(torch.from_numpy(images)[:, None])
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from selfsort import grouping, sorting
 from selfsort.bottlenecks import make_bottleneck
-from selfsort.networks import make_network
+from selfsort.networks import Heads, make_network
 from selfsort.objectives import Outputs, information
 from selfsort.sorting import Sorting
 from selfsort.training import Data, Model, Settings
@@ -216,16 +217,16 @@ def test_several_groups_may_be_one_class():
     assert classes_of(stage, THIRDS, GRAPHS) == np.repeat([1, 0, 1], 20).tolist()
     # There are as many groups as the images suggest, where that is more than the classes.
     stage.n_classes = 2
-    twelve = torch.eye(12)[torch.arange(60) % 4 + 4 * THIRDS][:, None]
+    twelve = torch.eye(12)[torch.arange(60) % 4 + 4 * THIRDS]
     everyone = torch.stack([THIRDS * 20 + i for i in range(20)], dim=1)
-    groups, _ = stage.group(twelve, everyone)
+    groups, _ = stage.group([twelve], everyone)
     assert (stage.n_classes, len(groups.unique())) == (2, 3)
 
 
 def test_groups_are_read_from_the_joint_distribution():
     stage = make_sorting(8)
     # The first head is stuck with everything in one; fine clusters 0 1 2 3 0 1 2 3 in the second.
-    codes = torch.stack([torch.eye(4)[[0] * 8], torch.eye(4).repeat(2, 1)], dim=1)
+    codes = [torch.eye(4)[[0] * 8], torch.eye(4).repeat(2, 1)]
     stage.n_classes = 2
     # Neighbours hold 0 with 1 and 2 with 3 together.
     together = torch.tensor([[1], [0], [3], [2], [5], [4], [7], [6]])
@@ -246,7 +247,7 @@ def test_images_are_certain_on_which_the_heads_agree_that_are_not_stuck():
     moved[7] = 1
     named_otherwise = torch.eye(4)[torch.tensor([2, 3, 0])[moved]]
     stuck = torch.eye(4)[[0] * 1500]
-    codes = torch.stack([stuck, named_otherwise, best, best], dim=1)
+    codes = [stuck, named_otherwise, best, best]
     classes, certain = stage.group(codes, ring(1500))
     assert [len(set(classes[start : start + 500].tolist())) for start in (0, 500, 1000)] == [
         1,
@@ -268,11 +269,11 @@ def test_with_few_images_a_class_the_price_on_entropy_falls(monkeypatch, n, shar
         return group(joint, n_classes, entropy_price=entropy_price, **more)
 
     monkeypatch.setattr(grouping, "group", noted)
-    codes = torch.eye(K)[torch.arange(n) * K // n][:, None]
+    codes = torch.eye(K)[torch.arange(n) * K // n]
     neighbours = ring(n)
-    stage.group(codes, neighbours)
+    stage.group([codes], neighbours)
     # Three groups of one size: a nat of entropy is log 3 of them, and they keep this much of it.
-    joint = grouping.joint_distribution(codes[:, 0], neighbours)
+    joint = grouping.joint_distribution(codes, neighbours)
     per_nat = grouping.mutual_information(joint) / np.log(K)
     assert prices == [pytest.approx(share * 0.7 * per_nat, rel=1e-6)]
 
@@ -283,7 +284,7 @@ def test_the_number_of_classes_is_chosen_where_no_one_told_it():
     # Four classes, each torn into three fine clusters that neighbours mix.
     fine = torch.arange(240) % 3 + 3 * (torch.arange(240) // 60)
     neighbours = torch.stack([torch.arange(240) // 60 * 60 + i for i in range(0, 60, 4)], dim=1)
-    classes, _ = stage.group(torch.eye(12)[fine][:, None], neighbours)
+    classes, _ = stage.group([torch.eye(12)[fine]], neighbours)
     assert stage.n_classes == 4
     assert [len(set(classes[start : start + 60].tolist())) for start in (0, 60, 120, 180)] == [
         1
@@ -377,11 +378,33 @@ def test_information_of_several_heads_is_the_mean_of_each(n_heads):
     np.testing.assert_allclose(found, torch.stack(single).mean(0), rtol=1e-5)
 
 
-def test_descriptions_are_those_of_the_network_in_evaluation_mode():
+def test_features_and_classes_are_those_of_the_network_in_evaluation_mode():
     stage = make_sorting()
-    codes, features = stage.describe()
+    features = stage.features()
     model = stage.model.eval()
     with torch.no_grad():
         encoded = model.network.encode(stage.data.batch(slice(None)))
-        np.testing.assert_allclose(codes, torch.softmax(encoded.logits, 1), atol=1e-6)
         np.testing.assert_allclose(features, encoded.features, atol=1e-6)
+        assert stage.classes(features).tolist() == encoded.logits.argmax(1).tolist()
+
+
+def test_neighbours_by_features_leave_these_as_they_were():
+    stage = make_sorting()
+    features = torch.randn(60, 128, generator=torch.Generator().manual_seed(3)).relu()
+    features[5] = 0.0
+    before = features.clone()
+    expected = grouping.nearest_neighbours(before, 5)
+    assert torch.equal(stage.feature_neighbours(features), expected)
+    torch.testing.assert_close(features, before)
+
+
+def test_fine_codes_are_the_distributions_of_one_head_after_the_other(monkeypatch):
+    monkeypatch.setattr(sorting, "ROWS", 7)
+    stage = make_sorting()
+    stage.model.network.head = heads = Heads(128, 3, 20)
+    nn.init.normal_(heads.weight)
+    features = torch.randn(60, 128, generator=torch.Generator().manual_seed(2))
+    found = torch.stack(list(stage.fine_codes(features)), dim=1)
+    assert found.shape == (60, 3, 20)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, heads(features).softmax(2).detach())

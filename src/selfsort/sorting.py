@@ -18,13 +18,14 @@ No stage looks at a label that was not given, and none at test images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from selfsort import grouping, parallel
 from selfsort.augment import Transform
@@ -62,6 +63,8 @@ AVERAGE = 0.99
 FIRST_VOTE, SECOND_VOTE = 1.0, 0.9
 """Share of its neighbours, by pixels and by features, with which an image in no doubt agrees."""
 ROUNDING = 1e-6
+ROWS = 4096
+"""Images whose codes are worked out at a time, and which are added up at a time."""
 LEAST_SHARE = 0.6
 HEAD_SCALE = 10.0
 """Logits per unit of the least-squares fit to one-hot targets: about 0.999 for the best class."""
@@ -171,10 +174,9 @@ class Sorting:
 
     def grouped(self, by_pixels: Tensor) -> Arrays:
         """Return classes to begin with: targets, a head that gives them, and what they are of."""
-        codes, features = self.describe()
-        groups, certain = self.group(codes, by_pixels)
-        del codes  # the largest of all that is kept of an image
-        graphs = [by_pixels, self.neighbours_of(features, N_FEATURE_NEIGHBOURS)]
+        features = self.features()
+        groups, certain = self.group(self.fine_codes(features), by_pixels)
+        graphs = [by_pixels, self.feature_neighbours(features)]
         known = self.undoubted(groups, certain, graphs, FIRST_VOTE)
         targets = self.mended(graphs, self.named(groups) * known[:, None])
         return {
@@ -187,9 +189,9 @@ class Sorting:
 
     def renewed(self, graphs: Sequence[Tensor]) -> Arrays:
         """Return targets from the classes learned so far, and the features' neighbours."""
-        codes, features = self.describe()
-        graphs = [*graphs, self.neighbours_of(features, N_FEATURE_NEIGHBOURS)]
-        classes = codes.argmax(1).cpu()
+        features = self.features()
+        graphs = [*graphs, self.feature_neighbours(features)]
+        classes = self.classes(features)
         everything = torch.ones(len(classes), dtype=torch.bool)
         # Older features were learned from worse classes: their neighbours help to spread, but
         # have no vote.
@@ -209,6 +211,17 @@ class Sorting:
         found = grouping.nearest_neighbours(rows, self.n_neighbours(wanted), rows=own)
         return parallel.gathered(found, len(rows)).cpu()
 
+    def feature_neighbours(self, features: Tensor) -> Tensor:
+        """Return the neighbours by features.
+
+        These are scaled to length 1 meanwhile, so that the search needs no copy of them.
+        """
+        lengths = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+        features /= lengths.clamp_min(torch.finfo(features.dtype).tiny)
+        found = self.neighbours_of(features, N_FEATURE_NEIGHBOURS)
+        features *= lengths
+        return found
+
     def pixel_neighbours(self) -> Arrays:
         """Return the neighbours by pixels, ``(n, k)``; of images, by tangent distance."""
         n, images = len(self.data), self.data.in_memory
@@ -219,9 +232,9 @@ class Sorting:
         candidates = grouping.nearest_neighbours(
             grouping.pixel_features(images), n_candidates, rows=own
         )
-        ranked = grouping.rank_by_tangents(images, candidates, rows=own)
-        kept = ranked[:, : self.n_neighbours(N_PIXEL_NEIGHBOURS)].contiguous()
-        return {"neighbours": parallel.gathered(kept, n).cpu()}
+        wanted = self.n_neighbours(N_PIXEL_NEIGHBOURS)
+        ranked = grouping.rank_by_tangents(images, candidates, wanted, rows=own)
+        return {"neighbours": parallel.gathered(ranked, n).cpu()}
 
     def start_head(self, solution: Tensor) -> None:
         """Start the class head at what `solved_head` gave.
@@ -246,24 +259,37 @@ class Sorting:
         feed = Feed(self.data, self.transform, neighbours)
         self.train("fine clusters", {"information": 1.0}, lambda: feed, settings)
 
-    def describe(self) -> tuple[Tensor, Tensor]:
-        """Return codes and features ``(n, d)`` of all images.
+    def features(self) -> Tensor:
+        """Return the features of all images, ``(n, n_features)``."""
 
-        Codes are distributions over fine clusters ``(n, n_heads, n_fine)``, or over classes
-        ``(n, n_classes)``, whichever the head gives.
-        """
-
-        def read(images: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor]:
-            assert encoded.logits is not None  # noqa: S101
-            return torch.softmax(encoded.logits, dim=-1), encoded.features.float()
+        def read(images: Tensor, encoded: Encoded) -> tuple[Tensor]:
+            return (encoded.features.float(),)
 
         data, own = self.data, parallel.share(len(self.data))
         enabled = self.settings().autocast
-        codes, features = look_at(self.model, data, read, part=own, enabled=enabled)
-        return parallel.gathered(codes, len(data)), parallel.gathered(features, len(data))
+        (features,) = look_at(self.model, data, read, part=own, enabled=enabled)
+        return parallel.gathered(features, len(data))
 
-    def group(self, codes: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def classes(self, features: Tensor) -> Tensor:
+        """Return the class that the head gives to each image, ``(n,)``."""
+        head = self.model.network.head
+        assert head is not None  # noqa: S101 - every network with classes has one
+        return torch.cat([head(some).argmax(1) for some in features.split(ROWS)]).cpu()
+
+    def fine_codes(self, features: Tensor) -> Iterator[Tensor]:
+        """Yield each head's distributions over fine clusters, ``(n, n_fine)``.
+
+        One at a time: those of all heads would be the largest of all that is kept of an image.
+        """
+        heads = self.model.network.head
+        assert isinstance(heads, Heads)  # noqa: S101 - set in `learn_fine_clusters`
+        return (codes_of(heads, i, features) for i in range(heads.n_heads))
+
+    def group(self, codes: Iterable[Tensor], neighbours: Tensor) -> tuple[Tensor, Tensor]:
         """Return each image's group of fine clusters, and whether heads agree on it.
+
+        `codes` has each head's distributions over fine clusters, ``(n, n_fine)``.
 
         The pixels' neighbours join what the network holds apart, such as crossed and plain
         sevens. Groups are those of the head with the best ones, by the information between
@@ -271,8 +297,11 @@ class Sorting:
         so many images allow. There are as many as classes; as many as the images suggest, where
         no one said how many classes there are, or where those are more and labels will name them.
         """
-        heads, neighbours = codes.unbind(1), neighbours.to(codes.device)
-        joints = [grouping.joint_distribution(code, neighbours) for code in heads]
+        joints, heads = [], []
+        for code in codes:
+            joints.append(grouping.joint_distribution(code, neighbours.to(code.device)))
+            heads.append(code.argmax(1).cpu().numpy())
+            del code  # before the next one is made
         curves = parallel.dealt(joints, lambda joint: grouping.agglomerate(joint).information)
         self.information = np.max(curves, axis=0)
         in_use = max(int((joint.sum(1) * len(joint) > IN_USE).sum()) for joint in joints)
@@ -304,7 +333,7 @@ class Sorting:
         order = sorted(range(len(found)), key=lambda i: (-found[i].n_filled, -found[i].value))
         enough = LEAST_INFORMATION * found[order[0]].information
         healthy = [i for i in order if found[i].information >= enough]
-        best, *others = (found[i].classes[heads[i].argmax(1).cpu().numpy()] for i in healthy)
+        best, *others = (found[i].classes[heads[i]] for i in healthy)
         agree = np.ones(len(best), dtype=bool)
         for other in others:
             agree &= match_classes(best, other, n_groups)[other] == best
@@ -373,19 +402,33 @@ class Sorting:
         return self.train(name, {"classification": 1.0}, lambda: feed, settings)
 
 
+@torch.no_grad()
+def codes_of(heads: Heads, i: int, features: Tensor) -> Tensor:
+    """Return the distributions that head `i` gives, ``(n, n_outputs)``."""
+    codes = features.new_empty((len(features), heads.out_features // heads.n_heads))
+    for code, some in zip(codes.split(ROWS), features.split(ROWS), strict=True):
+        code[:] = heads.one(i, some).softmax(dim=1)
+    return codes
+
+
 def solved_head(features: Tensor, targets: Tensor) -> Tensor:
     """Return a class head's weights and bias: the least-squares solution for the targets.
 
     Of shape ``(n_features + 1, n_classes)``, the bias last, float64. Images whose targets are all
     zero do not count.
     """
-    known = targets.sum(1) > 0
-    rows = features.new_ones((int(known.sum()), features.shape[1] + 1), dtype=torch.float64)
-    rows[:, :-1] = features[known]
-    gram = rows.T @ rows
+    n_rows = features.shape[1] + 1
+    gram = features.new_zeros((n_rows, n_rows), dtype=torch.float64)
+    right = features.new_zeros((n_rows, targets.shape[1]), dtype=torch.float64)
+    # Some rows at a time: all in float64 would be twice as large as the features.
+    for some, wanted in zip(features.split(ROWS), targets.split(ROWS), strict=True):
+        known = wanted.sum(1) > 0
+        rows = functional.pad(some[known].double(), (0, 1), value=1.0)
+        gram += rows.T @ rows
+        right += rows.T @ wanted[known].double()
     # A millionth of the mean diagonal keeps features that are always zero solvable.
-    ridge = gram.diagonal().mean() * 1e-6 * torch.eye(len(gram)).to(gram)
-    return HEAD_SCALE * torch.linalg.solve(gram + ridge, rows.T @ targets[known].double())
+    ridge = gram.diagonal().mean() * 1e-6 * torch.eye(n_rows).to(gram)
+    return HEAD_SCALE * torch.linalg.solve(gram + ridge, right)
 
 
 def with_every_class(kept: Tensor, classes: Tensor) -> Tensor:

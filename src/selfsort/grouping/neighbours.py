@@ -30,6 +30,8 @@ _SAMPLE = 4096  # rows that tell how similar the nearest are; among fewer, bfloa
 _ROWS = 512  # worked on at a time
 _PAIRED = 64  # rows whose candidates stay in the processor's cache while they are ranked
 _PRODUCTS = 2**25  # held at a time: 128 MiB in float32
+_FEW_PRODUCTS = 2**23  # held where they are only needed to check others
+_ROUNDING = 1e-6  # in the length of a row
 _GROUP = 16  # products of which only the largest takes part in the first choice
 
 Blocks = Sequence[torch.Tensor]  # row numbers that are worked on together
@@ -71,7 +73,8 @@ def nearest_neighbours(
     -------
     torch.Tensor of int64, shape (n, n_neighbours), on the device of `X`
         A row for each of `rows`. Besides it and `X` the memory needed is that of up to three
-        copies of `X` in float32, some 200 MiB, and ``256 * (n_neighbours + 20) * p`` bytes.
+        copies of `X` in float32 (one fewer where its rows are float32 and of length 1), some
+        200 MiB, and ``256 * (n_neighbours + 20) * p`` bytes.
 
     Raises
     ------
@@ -102,7 +105,7 @@ def nearest_neighbours(
     cells = _cells(unit)
     if cells is not None:
         return _approximate(cells, unit, n_neighbours, asked, own)
-    search = _Exhaustive(_rough_rows(unit, n_neighbours, own), n_neighbours, own)
+    search = _Exhaustive(_rough_rows(unit, n_neighbours, own), n_neighbours, own, _PRODUCTS)
     return _searched(unit, n_neighbours, asked, own, search)
 
 
@@ -132,7 +135,7 @@ def _approximate(
     cells: Any, unit: torch.Tensor, n_neighbours: int, asked: Blocks, own: float
 ) -> torch.Tensor:
     """Return what the cells hold of the neighbours of some rows, and warn of what they miss."""
-    exactly = _Exhaustive(unit, n_neighbours, own)
+    exactly = _Exhaustive(unit, n_neighbours, own, _FEW_PRODUCTS)
 
     def nearby(rows: torch.Tensor) -> torch.Tensor:
         candidates = approximate.candidates(cells, unit, rows, exactly.n_best)
@@ -185,8 +188,12 @@ def _check_rows(X: torch.Tensor, n_neighbours: int, include_self: bool) -> None:
 
 
 def _unit_rows(X: torch.Tensor) -> torch.Tensor:
-    # Dividing by the largest value first keeps the squares from over- and underflowing.
     largest = X.abs().amax(dim=1, keepdim=True)
+    if X.dtype == torch.float32:
+        length = torch.linalg.vector_norm(X, dim=1, keepdim=True)
+        if bool((((length - 1).abs() < _ROUNDING) | (largest == 0)).all()):
+            return X
+    # Dividing by the largest value first keeps the squares from over- and underflowing.
     scaled = (X / torch.where(largest > 0, largest, 1)).to(torch.float32)
     return functional.normalize(scaled, out=scaled)
 
@@ -197,7 +204,7 @@ def _rough_rows(unit: torch.Tensor, n_neighbours: int, own: float) -> torch.Tens
         return unit
     quick = functional.pad(unit, (0, 1), value=1.0).bfloat16()
     rows = _spread_rows(unit)
-    exactly, quickly = (_Exhaustive(rough, n_neighbours, own) for rough in (unit, quick))
+    exactly, quickly = (_Exhaustive(some, n_neighbours, own, _PRODUCTS) for some in (unit, quick))
     true = _ranked(unit, rows, exactly(rows), own)[:, :n_neighbours]
     kept = true[:, :, None] == quickly(rows)[:, None]
     return quick if kept.any(dim=2).double().mean() >= _SMALLEST_RECALL else unit
@@ -212,12 +219,12 @@ class _Exhaustive:
     that is at least as large, and there are no more such groups than products asked for.
     """
 
-    def __init__(self, rough: torch.Tensor, n_neighbours: int, own: float) -> None:
+    def __init__(self, rough: torch.Tensor, n_neighbours: int, own: float, n_products: int) -> None:
         n = len(rough)
         self.rough, self.own = rough, own
         self.n_best = min(n_neighbours + _SPARE, n if own > 0 else n - 1)
         n_groups = -(-n // _GROUP)
-        shape = min(n, _ROWS, max(1, _PRODUCTS // n)), n_groups * _GROUP
+        shape = min(n, _ROWS, max(1, n_products // n)), n_groups * _GROUP
         # One place for all; the last columns, which are no rows, are never among the best.
         self.products = rough.new_full(shape, -torch.inf)
         self.columns = torch.arange(shape[1], device=rough.device).view(_GROUP, n_groups)

@@ -15,8 +15,9 @@ def pixel_features(images: torch.Tensor) -> torch.Tensor:
     """Return the vectors whose cosine tells which images are neighbours.
 
     Images with a side above 16 are blurred slightly (standard deviation side/28 pixels) and
-    averaged to 14 along their longer side. Each image then has its mean subtracted. Vectors are
-    standardised: every feature gets mean 0 and variance 1; a constant feature becomes 0.
+    averaged to 14 along their longer side. Each image then has its mean subtracted, and is scaled
+    to length 1, but for a blank one. Vectors are standardised: every feature gets mean 0 and
+    variance 1; a constant feature becomes 0.
 
     Parameters
     ----------
@@ -50,7 +51,8 @@ def pixel_features(images: torch.Tensor) -> torch.Tensor:
             f"Got {tuple(images.shape)}."
         )
     pooled = pooled_images(images).flatten(1)
-    return pooled.sub_(pooled.mean(dim=1, keepdim=True))
+    pooled.sub_(pooled.mean(dim=1, keepdim=True))
+    return functional.normalize(pooled, out=pooled)  # so that the search needs no copy of them
 
 
 def _standardised(X: torch.Tensor) -> torch.Tensor:

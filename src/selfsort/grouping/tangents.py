@@ -13,6 +13,7 @@ _TANGENTS = 8
 _RIDGE = 1e-3  # of the mean squared length of an image's tangents: blank images have none at all
 _BLOCK = 32  # images whose differences from their candidates stay in the processor's cache
 _PAIRS = 2048  # of an image and a candidate, worked on at a time
+_ROWS = 2**17  # ranked at a time: what is held of each pair could fill the memory
 
 
 def tangents(images: torch.Tensor) -> torch.Tensor:
@@ -62,7 +63,11 @@ def _bases(images: torch.Tensor) -> torch.Tensor:
 
 
 def rank_by_tangents(
-    images: torch.Tensor, candidates: torch.Tensor, rows: slice | None = None
+    images: torch.Tensor,
+    candidates: torch.Tensor,
+    n_neighbours: int | None = None,
+    *,
+    rows: slice | None = None,
 ) -> torch.Tensor:
     """Return each image's candidates ordered by tangent distance, nearest first.
 
@@ -75,17 +80,19 @@ def rank_by_tangents(
         uint8 or float of shape (n, channels, height, width).
     candidates : torch.Tensor of int64, shape (n, k)
         Row numbers, such as the nearest neighbours by a cheaper measure.
+    n_neighbours : int or None, default=None
+        How many of the nearest to return, from 1 to k; None: all k.
     rows : slice or None, default=None
         Of which images the candidates are; None: of all.
 
     Returns
     -------
-    torch.Tensor of int64, shape (n, k)
+    torch.Tensor of int64, shape (n, n_neighbours)
 
     Raises
     ------
     InputError
-        If the shapes do not fit.
+        If the shapes do not fit, or the number is out of range.
 
     Notes
     -----
@@ -110,18 +117,34 @@ def rank_by_tangents(
         )
     asked = torch.arange(len(images), device=images.device)[rows or slice(None)]
     check_neighbours(images, candidates, len(asked))
+    n_candidates = candidates.shape[1]
+    n_neighbours = n_candidates if n_neighbours is None else n_neighbours
+    if not 1 <= n_neighbours <= n_candidates:
+        raise InputError(
+            f"n_neighbours must be from 1 to {n_candidates}, the number of candidates. "
+            f"Got {n_neighbours}."
+        )
     small = pooled_images(images)
-    flat = small.flatten(1)
-    explained = _explained_by_candidates(small, asked, candidates)
     # One place for all: small results between large blocks leave memory in pieces.
-    ranked = torch.empty_like(candidates)
+    ranked = candidates.new_empty((len(asked), n_neighbours))
+    for part in zip(*(a.split(_ROWS) for a in (asked, candidates, ranked)), strict=True):
+        _rank(small, *part)
+    return ranked
+
+
+def _rank(
+    small: torch.Tensor, asked: torch.Tensor, candidates: torch.Tensor, ranked: torch.Tensor
+) -> None:
+    """Write the nearest candidates of some images to `ranked`."""
+    flat, n_neighbours = small.flatten(1), ranked.shape[1]
+    explained = _explained_by_candidates(small, asked, candidates)
     blocks = zip(*(a.split(_BLOCK) for a in (asked, candidates, explained, ranked)), strict=True)
     for own, others, second, result in blocks:
         difference = functional.embedding(others, flat) - flat[own, None]
         first = (difference @ _bases(small[own]).mT).square().sum(dim=2)
         distance = 2 * difference.square().sum(dim=2) - first - second
-        result[:] = others.gather(1, distance.argsort(dim=1, stable=True))
-    return ranked
+        nearest = distance.argsort(dim=1, stable=True)[:, :n_neighbours]
+        result[:] = others.gather(1, nearest)
 
 
 def _explained_by_candidates(

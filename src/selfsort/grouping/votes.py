@@ -143,15 +143,20 @@ def _weights(labels: torch.Tensor, n_classes: int) -> torch.Tensor:
 
 def _normalised_graph(neighbours: IntArray) -> scipy.sparse.csr_array:
     n, k = neighbours.shape
-    ends = (np.repeat(np.arange(n), k), neighbours.ravel())
-    directed = scipy.sparse.csr_array((np.ones(n * k), ends), shape=(n, n))
-    both = scipy.sparse.csr_array(directed + directed.T)
-    scale = scipy.sparse.diags_array(1 / np.sqrt(both.sum(axis=1)))
-    return scipy.sparse.csr_array(scale @ both @ scale)
+    ends = (neighbours.ravel(), np.arange(n + 1) * k)
+    directed = scipy.sparse.csr_array((np.ones(n * k), *ends), shape=(n, n))
+    directed.sum_duplicates()  # of several graphs one may repeat another
+    graph = scipy.sparse.csr_array(directed + directed.T)
+    scale = 1 / np.sqrt(graph.sum(axis=1))
+    graph.data *= np.repeat(scale, np.diff(graph.indptr))
+    graph.data *= scale[graph.indices]
+    return graph
 
 
 def _solved(graph: scipy.sparse.csr_array, known: FloatArray, alpha: float) -> FloatArray:
-    system = scipy.sparse.eye_array(len(known), format="csr") - alpha * graph
+    system = scipy.sparse.linalg.LinearOperator(
+        graph.shape, matvec=lambda column: column - alpha * (graph @ column), dtype=np.float64
+    )
     columns = []
     for right in ((1 - alpha) * known).T:
         # The tolerance is far below what labels need: rows that they hardly reach have values of

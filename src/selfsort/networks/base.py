@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from selfsort.errors import InputError, unknown_name
 
@@ -71,6 +72,11 @@ class Heads(nn.Linear):
 
     def forward(self, features: Tensor) -> Tensor:
         return super().forward(features).unflatten(1, (self.n_heads, -1))
+
+    def one(self, i: int, features: Tensor) -> Tensor:
+        """Return what head `i` alone gives, ``(n, n_outputs)``."""
+        weight, bias = self.weight.chunk(self.n_heads)[i], self.bias.chunk(self.n_heads)[i]
+        return functional.linear(features, weight, bias)
 
 
 class Network(nn.Module):
