@@ -31,9 +31,9 @@ from common import (
     alone,
     append_line,
     as_line,
+    bottleneck_version,
     circumstances,
     first_by_seed,
-    method_version,
     origin,
     parse_seeds,
     read_lines,
@@ -53,7 +53,7 @@ from selfsort.runs.data import as_given
 LINES = RESULTS / "bottlenecks.jsonl"
 PICTURES = RESULTS / "bottlenecks"
 RUNS = ROOT / "runs"
-ALSO = ("recipes", "estimators/clusterer", "estimators/generative", "runs/bottlenecks")
+ALSO = ("runs/bottlenecks",)
 EPOCHS = 20
 LABELS_A_CLASS = 10
 LABELLED = {"m2-labels, marginal": "marginal", "m2-labels, sampled": "gumbel"}
@@ -62,7 +62,8 @@ ROWS = ("compared", *LABELLED)
 
 def compared(seed: int) -> Record:
     """Run `selfsort bottlenecks mnist`, and return its lines; seed 0 leaves its pictures."""
-    folder = RUNS / f"bottlenecks-{method_version(ALSO)}-{seed}"  # runs of another are not reused
+    # Runs of another version are not reused.
+    folder = RUNS / f"bottlenecks-{bottleneck_version(ALSO)}-{seed}"
     request = Request(data="mnist", epochs=EPOCHS, seed=seed, threads=1)
     compare_bottlenecks(BottleneckComparison(request, COMPARED, (), folder))
     if seed == 0:
@@ -96,7 +97,7 @@ def labelled(classes: str, seed: int) -> Record:
 
 def run_here(row: str, seed: int) -> Record:
     """Run once in this process, which was started for that."""
-    made = {"row": row, "seed": seed, "version": method_version(ALSO), **circumstances()}
+    made = {"row": row, "seed": seed, "version": bottleneck_version(ALSO), **circumstances()}
     return {**made, **(compared(seed) if row == "compared" else labelled(LABELLED[row], seed))}
 
 
@@ -115,7 +116,7 @@ def run_apart(row: str, seed: int, end: float) -> int:
 
 def missing(seeds: list[int]) -> Iterator[tuple[str, int]]:
     """Yield what was not run with this version of the method."""
-    version = method_version(ALSO)
+    version = bottleneck_version(ALSO)
     done = {(one["row"], one["seed"]) for one in read_lines(LINES) if one["version"] == version}
     for seed in seeds:
         for row in ROWS:

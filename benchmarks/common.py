@@ -13,7 +13,7 @@ import os
 import pkgutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ METHOD = (
     "estimators/classes",
 )
 """The modules and packages, below the source folder, that decide what any fit learns."""
+SORTING = ("sorting", "grouping")
+"""Those of them that only the recipes `sort` and `teach` use."""
 
 # ---- tables -------------------------------------------------------------------------------
 
@@ -304,20 +306,30 @@ def _source_files(source: Path, names: Iterable[str]) -> Iterator[Path]:
         yield from files
 
 
-def method_version(also: Iterable[str] = (), source: Path = SOURCE) -> str:
+def method_version(
+    also: Iterable[str] = (), *, without: Collection[str] = (), source: Path = SOURCE
+) -> str:
     """Return eight digits that change with the code of the method, not with its comments.
 
     Nor with which file holds it: what counts is each definition, not where it stands.
 
-    `also` names modules, below the source folder, that a row depends on beside the method.
+    `also` names modules, below the source folder, that a row depends on beside the method;
+    `without` those of `METHOD` that it does not use.
 
     They belong to one minor version of Python: others write the same code as other trees.
     """
     dumped = []
-    for path in _source_files(source, [*METHOD, *also]):
+    names = [name for name in METHOD if name not in without]
+    for path in _source_files(source, [*names, *also]):
         tree = _WithoutTexts().visit(ast.parse(path.read_text(encoding="utf-8")))
         dumped += [ast.dump(node) for node in tree.body if not _is_import(node)]
     return hashlib.sha256("\n".join(sorted(dumped)).encode()).hexdigest()[:8]
+
+
+def bottleneck_version(also: Iterable[str] = ()) -> str:
+    """Return the same of what a clusterer with a bottleneck depends on: not of sorting."""
+    of_clusterers = ("recipes", "estimators/clusterer", "estimators/generative")
+    return method_version([*of_clusterers, *also], without=SORTING)
 
 
 def _is_import(node: ast.stmt) -> bool:

@@ -34,10 +34,10 @@ from common import (
     alone,
     append_line,
     as_line,
+    bottleneck_version,
     circumstances,
     figures,
     first_by_seed,
-    method_version,
     origin,
     parse_seeds,
     read_lines,
@@ -56,7 +56,6 @@ from selfsort.runs.callbacks import Callback
 from selfsort.scores import score
 
 LINES = RESULTS / "likelihood.jsonl"
-ALSO = ("recipes", "estimators/clusterer", "estimators/generative")
 BINARISATIONS = ("static", "dynamic")
 BUDGET = 30 * 60.0
 N_POINTS = 8
@@ -159,7 +158,7 @@ def run_here(recipe: str, binarisation: str, seed: int, budget: float) -> Record
         "row": f"{recipe}, {binarisation}",
         "seed": seed,
         "budget": budget,
-        "version": method_version(ALSO),
+        "version": bottleneck_version(),
         **circumstances(),
         **learned(recipe, binarisation, seed, budget),
     }
@@ -306,7 +305,7 @@ def main() -> int:
 
 def run_if_missing(seed: int, binarisation: str, recipe: str, budget: float, end: float) -> int:
     """Run once, unless it is there or time is over; return 1 if it failed."""
-    row, version = f"{recipe}, {binarisation}", method_version(ALSO)
+    row, version = f"{recipe}, {binarisation}", bottleneck_version()
     keys = ("row", "seed", "version", "budget")
     done = {tuple(one[key] for key in keys) for one in read_lines(LINES)}
     if (row, seed, version, budget) in done or time.monotonic() >= end:

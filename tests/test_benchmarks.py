@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
+
+from selfsort import AutoencoderClusterer
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 accuracy = importlib.import_module("accuracy")
@@ -243,6 +246,15 @@ def test_a_failed_run_is_not_recorded_and_others_go_on(
     assert "none, seed 0: FAILED, not recorded" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("row", accuracy_rows.ABLATION, ids=lambda row: row.name)
+def test_the_method_learns_without_each_part(row: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = load_digits().images[:200]
+    for path, value in row.patches:
+        monkeypatch.setattr(path, value)
+    learned = AutoencoderClusterer(3, epochs=4, random_state=0).fit_predict(images)
+    assert learned.shape == (200,)
+
+
 def test_no_run_starts_when_the_time_is_over(runs: Runs, tmp_path: Path) -> None:
     assert (
         accuracy.run_missing(accuracy_rows.ROWS, [0], tmp_path / "a.jsonl", print, minutes=0) == 0
@@ -263,6 +275,9 @@ def test_the_version_changes_with_code_not_with_comments(tmp_path: Path) -> None
     (tmp_path / "sorting.py").write_text("import math\n")
     (tmp_path / "training.py").write_text("__all__ = []\nN = 1\nN = 1\n")
     assert common.method_version(source=tmp_path) == version, "moved"
+    others = common.method_version(without=["sorting"], source=tmp_path)
+    (tmp_path / "sorting.py").write_text("N = 3\n")
+    assert common.method_version(without=["sorting"], source=tmp_path) == others
     (tmp_path / "sorting.py").unlink()
     with pytest.raises(FileNotFoundError, match="neither a module nor a package"):
         common.method_version(source=tmp_path)
@@ -451,10 +466,17 @@ def test_the_page_of_the_peers_gives_the_ratio_of_each_round(tmp_path: Path) -> 
     records += [peer("KMeans", seconds=61.0, accuracy=0.5), peer("sort", seconds=9.0, accuracy=1.0)]
     records.append(peer("engines", **{"eager at 1": 5.0, "onnxruntime at 1": 1234.0}))
     written = peers.page(records)
-    assert cells(written, "`joint`")[2:] == ["800", "100", "7.00 (4.00 to 9.00)", "missed: ≥ 8"]
-    assert cells(written, "scikit-learn's KMeans, ten starts; no labels")[1:] == ["61", "50.00"]
+    assert cells(written, "`joint`")[2:5] == ["800", "100", "7.00 (4.00 to 9.00)"]
+    assert cells(written, "`joint`")[5].startswith("≥ 8: missed; both are bound")
+    kmeans = cells(written, "scikit-learn's KMeans, ten starts; no labels")[1:]
+    assert kmeans == ["61", "50.00", "a machine"]
     assert cells(written, "1") == ["1", "5", "1,234"]
     assert "| N2D" not in written
+    records.append(peer("N2D", seconds=30.0, accuracy=0.9))
+    goal = "without labels: more accurate than N2D in at most a third of its time"
+    assert cells(peers.page(records), goal)[1:3] == ["0.30", "met"]
+    records[-1]["found"]["seconds"] = 20.0
+    assert cells(peers.page(records), goal)[1:3] == ["0.45", "missed"]
     peers.draw(records, tmp_path / "peers.png")
     with Image.open(tmp_path / "peers.png") as image:
         assert min(image.size) > 400
