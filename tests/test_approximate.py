@@ -173,3 +173,21 @@ def test_without_faiss_the_search_stays_exact_and_says_what_would_be_quicker(mon
     ]
     assert caught[0].filename == __file__
     assert recall(found, brute_force(X, 10)) > 0.9999
+
+
+@pytest.mark.usefixtures("faiss")
+def test_cells_have_their_memory_before_they_are_filled(monkeypatch):
+    reserve, places = approximate._reserve, []
+
+    def where(index) -> list[int]:
+        return [int(index.invlists.get_codes(number)) for number in range(index.nlist)]
+
+    def noted(index, rows) -> None:
+        reserve(index, rows)
+        assert index.invlists.compute_ntotal() == 0
+        places.extend(where(index))
+
+    monkeypatch.setattr(approximate, "_reserve", noted)
+    index = approximate.cells(torch.nn.functional.normalize(clustered_rows()))
+    assert index.ntotal == index.invlists.compute_ntotal() == N
+    assert where(index) == places

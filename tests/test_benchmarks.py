@@ -246,6 +246,7 @@ def test_a_failed_run_is_not_recorded_and_others_go_on(
     assert "none, seed 0: FAILED, not recorded" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore::selfsort.ClassCollapseWarning")  # so few images
 @pytest.mark.parametrize("row", accuracy_rows.ABLATION, ids=lambda row: row.name)
 def test_the_method_learns_without_each_part(row: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     images = load_digits().images[:200]

@@ -15,7 +15,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "selfsort"
 # The lowest layer first. A name is a file or a folder of src/selfsort.
 LAYERS = (
     {"errors", "verified", "version"},
-    {"parallel", "precision"},
+    {"memory", "parallel", "precision"},
     {"images"},
     {"networks", "bottlenecks", "objectives", "augment", "grouping", "scores"}
     | {"datasets", "sources"},

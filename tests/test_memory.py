@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+import sys
 import warnings
 from pathlib import Path
 from unittest import mock
@@ -21,9 +23,11 @@ from selfsort import (
     Checkpoint,
     NotEnoughMemoryError,
     SmallerBatchWarning,
+    memory,
     training,
 )
 from selfsort.errors import ran_out_of_memory
+from selfsort.memory import give_back
 from selfsort.training import Feed, Fit, Portion
 
 CPU_SENTENCE = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate"
@@ -191,3 +195,39 @@ def test_no_memory_at_all_is_one_line(tmp_path: Path) -> None:
         "selfsort: There is not enough memory for 2 images at once: use smaller images (--size), "
         "or a smaller network."
     )
+
+
+# Memory that is free
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process has."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    return pages * 4096
+
+
+@needs_proc
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"),
+    reason="needs the GNU C library",
+)
+def test_what_was_freed_is_given_back():
+    give_back()
+    before = resident()
+    large, between = [], []
+    for _ in range(3000):
+        large.append(torch.ones(25_000))  # 100 kB: smaller than what has pages of its own
+        between.append(torch.ones(10))
+    assert resident() > before + 250e6
+    large.clear()
+    give_back()
+    assert resident() < before + 50e6
+    assert len(between) == 3000
+
+
+def test_elsewhere_nothing_is_given_back(monkeypatch):
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    assert not give_back()
+    monkeypatch.setattr(memory.sys, "platform", "win32")
+    monkeypatch.delattr(memory.ctypes, "CDLL")
+    assert not give_back()

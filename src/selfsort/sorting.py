@@ -29,6 +29,7 @@ from torch.nn import functional
 
 from selfsort import grouping, parallel
 from selfsort.augment import Transform
+from selfsort.memory import give_back
 from selfsort.networks import Encoded, Heads
 from selfsort.scores import match_classes
 from selfsort.training import Data, Feed, Model, Settings, look_at, with_small_batches
@@ -265,6 +266,7 @@ class Sorting:
         def read(images: Tensor, encoded: Encoded) -> tuple[Tensor]:
             return (encoded.features.float(),)
 
+        give_back()  # what training needed: what follows holds tables of all images
         data, own = self.data, parallel.share(len(self.data))
         enabled = self.settings().autocast
         (features,) = look_at(self.model, data, read, part=own, enabled=enabled)
