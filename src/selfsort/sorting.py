@@ -208,8 +208,7 @@ class Sorting:
 
     def neighbours_of(self, rows: Tensor, wanted: int) -> Tensor:
         """Return nearest neighbours by the cosine, the nearest first."""
-        own = parallel.share(len(rows))
-        found = grouping.nearest_neighbours(rows, self.n_neighbours(wanted), rows=own)
+        found = nearest_of_own(rows, self.n_neighbours(wanted))
         return parallel.gathered(found, len(rows)).cpu()
 
     def feature_neighbours(self, features: Tensor) -> Tensor:
@@ -229,12 +228,9 @@ class Sorting:
         if images.ndim == 2:
             features = grouping.pixel_features(images)
             return {"neighbours": self.neighbours_of(features, N_PIXEL_NEIGHBOURS)}
-        n_candidates, own = min(N_CANDIDATES, n - 1), parallel.share(n)
-        candidates = grouping.nearest_neighbours(
-            grouping.pixel_features(images), n_candidates, rows=own
-        )
+        candidates = nearest_of_own(grouping.pixel_features(images), min(N_CANDIDATES, n - 1))
         wanted = self.n_neighbours(N_PIXEL_NEIGHBOURS)
-        ranked = grouping.rank_by_tangents(images, candidates, wanted, rows=own)
+        ranked = grouping.rank_by_tangents(images, candidates, wanted, rows=parallel.share(n))
         return {"neighbours": parallel.gathered(ranked, n).cpu()}
 
     def start_head(self, solution: Tensor) -> None:
@@ -402,6 +398,14 @@ class Sorting:
         feed = Feed(self.data, self.strong_transform, targets=targets, index=enough)
         settings = with_small_batches(self.settings(epochs=self.epochs[name], average=AVERAGE))
         return self.train(name, {"classification": 1.0}, lambda: feed, settings)
+
+
+def nearest_of_own(rows: Tensor, n_neighbours: int) -> Tensor:
+    """Return the neighbours of this process's share of the rows, the nearest first."""
+    give_back()
+    found = grouping.nearest_neighbours(rows, n_neighbours, rows=parallel.share(len(rows)))
+    give_back()
+    return found
 
 
 @torch.no_grad()
