@@ -26,6 +26,7 @@ export = importlib.import_module("export")
 gradients = importlib.import_module("gradients")
 peers = importlib.import_module("peers")
 likelihood = importlib.import_module("likelihood")
+scale = importlib.import_module("scale")
 
 GOAL = (
     common.Bound("mean", "test.accuracy", "≥", 0.99),
@@ -534,3 +535,26 @@ def test_what_an_exported_model_says_is_compared_image_by_image() -> None:
         "reconstruction": 3.0,
     }
     assert seen == [1000, 1000, 500]
+
+
+# Growth with the images
+
+
+def test_the_page_of_scale_shows_each_works_newest_version_on_one_machine() -> None:
+    head = {"stage_seconds": {}, "told": [], "peak": 2**30}
+
+    def measured(work: str, n: int, day: int, **changes: Any) -> dict[str, Any]:
+        date = f"2026-11-{day}T10:00:00+00:00"
+        return line() | head | {"work": work, "n": n, "seconds": n / 100, "date": date} | changes
+
+    records = [
+        measured("none", 1000, 22, version="older"),
+        measured("all", 2000, 23, version="without sorting"),
+        measured("predict", 3000, 24, machine="another"),
+        measured("none", 4000, 25),
+    ]
+    text = scale.page(records)
+    assert cells(text, "with all labels, two epochs")[1:4] == ["2,000", "20.0", "10.000"]
+    assert cells(text, "without labels, four epochs")[1] == "4,000"
+    assert "| 1,000 |" not in text
+    assert "| prediction" not in text
