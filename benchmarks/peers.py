@@ -30,6 +30,8 @@ from common import (
     alone,
     append_line,
     circumstances,
+    machine,
+    method_version,
     origin,
     percent,
     read_lines,
@@ -56,6 +58,8 @@ PAIRS = {
     ),
 }
 """Ours, theirs, how many times faster ours is to be, theirs in words, and why it is no faster."""
+COMPARED = [work for ours, (theirs, *_) in PAIRS.items() for work in (theirs, ours)]
+"""In turn, for some rounds."""
 ONCE = {
     "sort": "selfsort without labels",
     "N2D": "N2D: autoencoder of 30 epochs, UMAP, Gaussian mixture; no labels",
@@ -121,17 +125,27 @@ def run(work: str, number: int) -> Record:
     command = [str(interpreter(work)), str(ROOT / "benchmarks" / script), work]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     found = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
-    return {"work": work, "round": number, **circumstances(), "found": found}
+    identity = {"work": work, "round": number, "version": version_of(work)}
+    return {**identity, **circumstances(), "found": found}
+
+
+def version_of(work: str) -> str | None:
+    """Return the version of what is ours in a work; None where nothing is.
+
+    What is compared in turn is of one version on both sides, so that both sides are done again.
+    """
+    ours = work in COMPARED or work == ENGINES or work.startswith(OURS)
+    return method_version(["recipes"]) if ours else None
 
 
 def run_missing(wanted: list[str]) -> None:
-    """Do what is not there yet, what is compared in turn."""
-    done = {(one["work"], one["round"]) for one in read_lines(LINES)}
-    compared = [work for ours, (theirs, *_) in PAIRS.items() for work in (theirs, ours)]
-    plan = [(work, number) for number in range(ROUNDS) for work in compared]
+    """Do what is not there yet of this machine and version, what is compared in turn."""
+    done = {(one["work"], one["round"], *conditions(one)) for one in read_lines(LINES)}
+    plan = [(work, number) for number in range(ROUNDS) for work in COMPARED]
     plan += [(work, 0) for work in (*ONCE, ENGINES)]
     for work, number in plan:
-        if (work, number) in done or (wanted and work not in wanted):
+        asked = not wanted or work in wanted
+        if not asked or (work, number, machine(), version_of(work)) in done:
             continue
         record = run(work, number)
         print(work, number, record["found"], flush=True)
@@ -140,6 +154,19 @@ def run_missing(wanted: list[str]) -> None:
 
 
 # ---- the page -------------------------------------------------------------------------------
+
+
+def conditions(record: Record) -> tuple[str, str | None]:
+    """Return the machine and the version that a record is of."""
+    return record["machine"], record.get("version")
+
+
+def newest_of(records: list[Record]) -> list[Record]:
+    """Return the records that count: those of the newest machine and version of each work."""
+    last: dict[str, Record] = {}
+    for one in sorted(records, key=lambda one: one["date"]):
+        last[one["work"]] = one
+    return [one for one in records if conditions(one) == conditions(last[one["work"]])]
 
 
 def found_of(records: list[Record], work: str) -> list[dict[str, float]]:
@@ -186,20 +213,24 @@ def once_rows(records: list[Record]) -> list[list[str]]:
 
 def goal_rows(records: list[Record]) -> list[list[str]]:
     """Return a row of cells for each goal of what was done once: figure, whether met, why not."""
+    places = {one["work"]: one["machine"] for one in records}
     once = {work: found[0] for work in ONCE if (found := found_of(records, work))}
     (speeds,) = found_of(records, ENGINES)[:1] or [{}]
     rows = []
 
+    def on_one_machine(*works: str) -> bool:
+        return set(works) <= set(once) and len({places[work] for work in works}) == 1
+
     def add(goal: str, figure: float, digits: int, met: bool, reason: str) -> None:
         rows.append([goal, f"{figure:.{digits}f}", "met" if met else "missed", reason])
 
-    if {"teach, quick", "answer"} <= set(once):
+    if on_one_machine("teach, quick", "answer"):
         quick, answer = once["teach, quick"], once["answer"]
         sooner = answer["seconds"] / quick["seconds"]
         enough = quick["accuracy"] >= ANSWER_ACCURACY
         goal = "`teach` has 98.13 % at least 25 times sooner than the answer ends"
         add(goal, sooner, 1, enough and sooner >= 25, "half of the time goes into the decoder")
-    if {"sort", "N2D"} <= set(once):
+    if on_one_machine("sort", "N2D"):
         share = once["sort"]["seconds"] / once["N2D"]["seconds"]
         better = once["sort"]["accuracy"] > once["N2D"]["accuracy"]
         goal = "without labels: more accurate than N2D in at most a third of its time"
@@ -303,7 +334,7 @@ def draw(records: list[Record], path: Path) -> None:
 
 def write() -> None:
     """Write the page and the picture."""
-    records = read_lines(LINES)
+    records = newest_of(read_lines(LINES))
     if records:
         (RESULTS / "peers.md").write_text(page(records), encoding="utf-8")
         draw(records, RESULTS / "peers.png")

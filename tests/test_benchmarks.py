@@ -479,9 +479,30 @@ def test_the_page_of_the_peers_gives_the_ratio_of_each_round(tmp_path: Path) -> 
     assert cells(peers.page(records), goal)[1:3] == ["0.30", "met"]
     records[-1]["found"]["seconds"] = 20.0
     assert cells(peers.page(records), goal)[1:3] == ["0.45", "missed"]
+    records[-1]["machine"] = "another machine"  # times of two machines have no ratio
+    assert goal not in peers.page(records)
     peers.draw(records, tmp_path / "peers.png")
     with Image.open(tmp_path / "peers.png") as image:
         assert min(image.size) > 400
+
+
+def test_peers_count_as_the_newest_machine_and_version_have_them() -> None:
+    def on(machine: str, version: str, date: str) -> dict[str, Any]:
+        return {**peer("sort", seconds=1.0), "machine": machine, "version": version, "date": date}
+
+    kept = {**peer("KMeans", seconds=61.0), "date": "2026-11-20"}
+    old, older = on("a", "1", "2026-11-21"), on("b", "2", "2026-11-20")
+    last = [on("a", "2", "2026-11-22"), on("a", "2", "2026-11-23")]
+    assert peers.newest_of([kept, last[0], old, older, last[1]]) == [kept, *last]
+
+
+def test_only_what_is_ours_is_of_a_version() -> None:
+    assert peers.version_of("N2D") is None
+    assert peers.version_of("SVC") is None
+    # what is compared in turn is done again on both sides
+    ours = {peers.version_of(work) for work in ("plain loop", "teach, an epoch", "sort", "engines")}
+    assert len(ours) == 1
+    assert None not in ours
 
 
 # Exported models
