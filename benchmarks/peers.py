@@ -91,10 +91,12 @@ NAMES = {
     "answer": "the question's answer",
 }
 PLACES = {
+    "sort": (4, -15),
+    "teach, quick": (-32, 7),
     "MLPClassifier": (-10, -13),
-    "SVC": (-14, -13),
-    "answer": (-4, -16),
-    "N2D": (24, 7),
+    "SVC": (4, 7),
+    "answer": (-12, -14),
+    "N2D": (14, -14),
     "MiniBatchKMeans": (0, -13),
 }
 """Where names stand beside their points in the picture, where not above them, in points."""
