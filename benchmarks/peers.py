@@ -80,6 +80,7 @@ OURS = ("sort", "teach", "joint")
 NAMES = {
     "sort": "selfsort, no labels",
     "N2D": "N2D, no labels",
+    **{name: f"{name}, no labels" for name in CLUSTERINGS},
     "KMeans": "KMeans, no labels",
     "MiniBatchKMeans": "MiniBatchKMeans, no labels",
     "SpectralClustering": "SpectralClustering, 5,000 images",
@@ -95,7 +96,7 @@ PLACES = {
     "teach, quick": (-32, 7),
     "MLPClassifier": (-10, -13),
     "SVC": (4, 7),
-    "answer": (-12, -14),
+    "answer": (-26, -14),
     "N2D": (14, -14),
     "MiniBatchKMeans": (0, -13),
 }
