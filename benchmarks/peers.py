@@ -181,6 +181,8 @@ def pair_rows(records: list[Record]) -> list[list[str]]:
     """Return a row of cells for each pair: speeds, and the ratio of each round."""
     rows = []
     for ours, (theirs, goal, words, reason) in PAIRS.items():
+        if len({conditions(one) for one in records if one["work"] in (ours, theirs)}) != 1:
+            continue  # only one side was done again: there is no ratio
         rates = [
             [found["images_per_second"] for found in found_of(records, work)]
             for work in (ours, theirs)

@@ -470,6 +470,8 @@ def test_the_page_of_the_peers_gives_the_ratio_of_each_round(tmp_path: Path) -> 
     written = peers.page(records)
     assert cells(written, "`joint`")[2:5] == ["800", "100", "7.00 (4.00 to 9.00)"]
     assert cells(written, "`joint`")[5].startswith("≥ 8: missed; both are bound")
+    one_side = [{**one, "version": "2"} if one["work"][0] == "j" else one for one in records]
+    assert "| `joint` |" not in peers.page(one_side)
     kmeans = cells(written, "scikit-learn's KMeans, ten starts; no labels")[1:]
     assert kmeans == ["61", "50.00", "a machine"]
     assert cells(written, "1") == ["1", "5", "1,234"]
