@@ -495,7 +495,7 @@ def test_peers_count_as_the_newest_machine_and_version_have_them() -> None:
     kept = {**peer("KMeans", seconds=61.0), "date": "2026-11-20"}
     old, older = on("a", "1", "2026-11-21"), on("b", "2", "2026-11-20")
     last = [on("a", "2", "2026-11-22"), on("a", "2", "2026-11-23")]
-    assert peers.newest_of([kept, last[0], old, older, last[1]]) == [kept, *last]
+    assert peers.newest_of([kept, *last, old, older]) == [kept, *last]
 
 
 def test_only_what_is_ours_is_of_a_version() -> None:
