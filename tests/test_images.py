@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import malformed
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +19,7 @@ from selfsort.images import arrays as arrays_module
 from selfsort.images import idx as idx_module
 from selfsort.images.folders import common_size
 from selfsort.images.idx import idx_md5, read_idx
+from selfsort.images.npy import NpyRows
 from selfsort.images.pixels import fit
 
 RNG = np.random.default_rng(0)
@@ -237,6 +239,16 @@ def is_mapped(array):
     while array is not None and not isinstance(array, np.memmap):
         array = array.base
     return array is not None
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_npy_of_python_2_is_read_without_a_word(tmp_path, order):
+    X = np.random.default_rng(0).integers(0, 256, (3, 8, 9), dtype=np.uint8)
+    sides = "(3L, 8L, 9L)"  # Python 3 knows no such number, and NumPy warns that it took it out
+    header = f"{{'descr': '|u1', 'fortran_order': {order == 'F'}, 'shape': {sides}, }}"
+    (tmp_path / "x.npy").write_bytes(malformed.npy_of(header, X.tobytes(order)))
+    np.testing.assert_array_equal(read_images(tmp_path / "x.npy").images[:, 0], X)
+    np.testing.assert_array_equal(NpyRows(tmp_path / "x.npy").rows(1, 3), X[1:])
 
 
 def test_npy_of_vectors(tmp_path):

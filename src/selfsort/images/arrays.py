@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -267,9 +268,10 @@ def _check_same_shape(parts: list[Part], path: Path) -> None:
 def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     """Load without pickle; an archive that would unpack to too much is refused.
 
-    A large array is mapped into memory.
+    A large array is mapped into memory. What NumPy warns of, such as a header that Python 2 wrote,
+    hinders nobody here.
     """
-    with readable(path):
+    with readable(path), warnings.catch_warnings(action="ignore"):
         if zipfile.is_zipfile(path):
             _check_archive(path)
         elif path.stat().st_size >= MAPPED_BYTES:

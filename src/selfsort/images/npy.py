@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import zipfile
 from pathlib import Path
 from typing import BinaryIO
@@ -58,7 +59,8 @@ class NpyRows:
                 version = npy_format.read_magic(file)
                 if version not in _HEADERS:
                     raise ValueError(f"version {version[0]}.{version[1]} of the format")
-                self.shape, self.by_column, self.dtype = _HEADERS[version](file)
+                with warnings.catch_warnings(action="ignore"):  # of a header that Python 2 wrote
+                    self.shape, self.by_column, self.dtype = _HEADERS[version](file)
                 self._start = file.tell()
             self._check()
 
@@ -85,7 +87,7 @@ class NpyRows:
         """Return the rows from `start` to before `stop`, all of which must be there."""
         with readable(self.path):
             if self.by_column:  # a row is spread over the file
-                mapped = np.load(self.path, mmap_mode="r", allow_pickle=False)
+                mapped = np.memmap(self.path, self.dtype, "r", self._start, self.shape, "F")
                 return np.array(mapped[start:stop])
             width = math.prod(self.shape[1:])
             with open(self.path, "rb", buffering=0) as file:
