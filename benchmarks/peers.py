@@ -141,8 +141,12 @@ def version_of(work: str) -> str | None:
     return method_version(["recipes"]) if ours else None
 
 
-def run_missing(wanted: list[str]) -> None:
-    """Do what is not there yet of this machine and version, what is compared in turn."""
+def run_missing(wanted: list[str]) -> int:
+    """Do what is not there yet of this machine and version, what is compared in turn.
+
+    Return how many works ended with an error: they have no record, and are done again next time.
+    """
+    failed = 0
     done = {(one["work"], one["round"], *conditions(one)) for one in read_lines(LINES)}
     plan = [(work, number) for number in range(ROUNDS) for work in COMPARED]
     plan += [(work, 0) for work in (*ONCE, ENGINES)]
@@ -151,9 +155,12 @@ def run_missing(wanted: list[str]) -> None:
         if not asked or (work, number, machine(), version_of(work)) in done:
             continue
         record = run(work, number)
-        print(work, number, record["found"], flush=True)
-        if record["found"] is not None:
+        print(work, number, record["found"] or "ended with an error", flush=True)
+        if record["found"] is None:
+            failed += 1
+        else:
             append_line(LINES, record)
+    return failed
 
 
 # ---- the page -------------------------------------------------------------------------------
@@ -352,11 +359,12 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=known, default=[], help="one work")
     parser.add_argument("--table", action="store_true", help="only write the page again")
     arguments = parser.parse_args()
+    failed = 0
     if not arguments.table:
         with alone():
-            run_missing(arguments.only)
+            failed = run_missing(arguments.only)
     write()
-    return 0
+    return min(failed, 1)
 
 
 if __name__ == "__main__":

@@ -498,6 +498,26 @@ def test_peers_count_as_the_newest_machine_and_version_have_them() -> None:
     assert peers.newest_of([kept, *last, old, older]) == [kept, *last]
 
 
+def test_a_peer_that_ends_with_an_error_is_told_and_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found: dict[str, float] | None = None
+
+    def run(work: str, number: int) -> dict[str, Any]:
+        identity = {"work": work, "round": number, "version": peers.version_of(work)}
+        return {**peer(work), **identity, "machine": peers.machine(), "found": found}
+
+    monkeypatch.setattr(peers, "run", run)
+    monkeypatch.setattr(peers, "LINES", tmp_path / "peers.jsonl")
+    assert peers.run_missing(["SVC"]) == 1
+    assert not peers.LINES.exists()
+    assert "SVC 0 ended with an error" in capsys.readouterr().out
+    found = {"seconds": 1.0, "accuracy": 0.9}
+    assert peers.run_missing(["SVC"]) == 0
+    assert peers.run_missing(["SVC"]) == 0  # it is there
+    assert len(peers.LINES.read_text().splitlines()) == 1
+
+
 def test_only_what_is_ours_is_of_a_version() -> None:
     assert peers.version_of("N2D") is None
     assert peers.version_of("SVC") is None
