@@ -88,16 +88,19 @@ NAMES = {
     "teach, 100 labels": "selfsort, 100 labels",
     "teach, quick": "selfsort, 15,000 labels, one epoch",
     "teach, an epoch of 60,000": "selfsort, all labels, one epoch",
-    "joint": "selfsort's `joint`",
+    "joint": "selfsort's joint, all labels",
     "answer": "the question's answer",
 }
 PLACES = {
     "sort": (4, -15),
     "teach, quick": (-32, 7),
     "MLPClassifier": (-10, -13),
-    "SVC": (4, 7),
+    "SVC": (17, 0),
     "answer": (-26, -14),
     "N2D": (14, -14),
+    "VaDE": (-40, -3),
+    "DCN": (37, -3),
+    "IDEC": (0, -14),
     "MiniBatchKMeans": (0, -13),
 }
 """Where names stand beside their points in the picture, where not above them, in points."""
