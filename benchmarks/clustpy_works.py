@@ -1,4 +1,4 @@
-"""ClustPy's clusterings, for `peers.py`: `python benchmarks/clustpy_works.py NAME`.
+"""ClustPy's clusterings, for `peers.py`: `python benchmarks/clustpy_works.py NAME SEED`.
 
 Prints one line of JSON. ClustPy needs torchvision, and so runs in an environment of its own.
 """
@@ -33,7 +33,7 @@ class UntilLate(DataLoader[Any]):
         self.epochs += 1
 
 
-def deep_clustering(name: str) -> Found:
+def deep_clustering(name: str, seed: int) -> Found:
     """Fit one of them as it comes, for half an hour.
 
     Scored on the images it was fitted on.
@@ -45,7 +45,7 @@ def deep_clustering(name: str) -> Found:
     rows = (X.reshape(len(X), -1) / 255.0).astype(np.float32)
     in_order = get_dataloader(rows, shuffle=False)
     batches = UntilLate(in_order.dataset, in_order.batch_size, shuffle=True)
-    estimator = getattr(deep, name)(10, custom_dataloaders=(batches, in_order), random_state=0)
+    estimator = getattr(deep, name)(10, custom_dataloaders=(batches, in_order), random_state=seed)
     planned = estimator.pretrain_epochs + estimator.clustering_epochs
     start = time.perf_counter()
     batches.end = start + LIMIT
@@ -59,4 +59,4 @@ def deep_clustering(name: str) -> Found:
 
 
 if __name__ == "__main__":
-    print(json.dumps(deep_clustering(sys.argv[1])))
+    print(json.dumps(deep_clustering(sys.argv[1], int(sys.argv[2]))))
