@@ -275,8 +275,8 @@ ERRORS = {
     ),
     "no images at all": (
         "train {text.txt} --out {new}",
-        "{text.txt}: not a kind of file that can be read. Give .npy, .npz, an idx file, or a "
-        "folder of PNG or JPEG files.",
+        "{text.txt}: not a kind of file that can be read. Give .npy, .npz, an idx file, a PNG "
+        "or JPEG file, or a folder of them.",
     ),
     "device": (
         "train {small.npz} --device cupu --out {new}",

@@ -565,6 +565,27 @@ def test_a_flat_folder_has_no_labels(tmp_path):
     np.testing.assert_array_equal(found.images, np.stack([pixels[1], pixels[0]])[:, None])
 
 
+@pytest.mark.parametrize("size", [None, 12])
+def test_one_picture_is_read_as_it_is_in_a_folder(tmp_path, size):
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 14, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "one.PNG")
+    one, whole = (read_images(path, size) for path in (tmp_path / "one.PNG", tmp_path))
+    assert one.names == whole.names == ("one.PNG",)
+    assert one.labels is None
+    np.testing.assert_array_equal(one.images, whole.images)
+    if size is None:
+        np.testing.assert_array_equal(one.images[0], pixels.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_one_picture_that_cannot_be_read(tmp_path, on_error):
+    path = tmp_path / "one.jpg"
+    path.write_text("no picture")
+    sentence = f"{path}: not a readable PNG or JPEG (the content is neither). Nothing was written."
+    with pytest.raises(InputError, match=says(sentence)):
+        read_images(path, on_error=on_error)
+
+
 def test_class_folders_with_pictures_deeper_and_outside(tmp_path):
     for name in ("10/x.png", "9/b/y.png", "9/a.png", "loose.png"):
         save(tmp_path / name, grey())
@@ -783,11 +804,11 @@ def test_a_path_that_does_not_exist():
 
 
 def test_a_file_of_another_kind(tmp_path):
-    path = tmp_path / "a.png"
-    save(path, grey())
+    path = tmp_path / "a.txt"
+    path.write_text("no image")
     sentence = (
         f"{path}: not a kind of file that can be read. "
-        "Give .npy, .npz, an idx file, or a folder of PNG or JPEG files."
+        "Give .npy, .npz, an idx file, a PNG or JPEG file, or a folder of them."
     )
     with pytest.raises(InputError, match=says(sentence)):
         read_images(path)

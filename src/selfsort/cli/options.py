@@ -14,8 +14,8 @@ from selfsort.errors import InputError
 
 _DATA: Any = typer.Argument(
     metavar="DATA",
-    help="A named data set (see `selfsort datasets`), a folder of PNG/JPEG, .npy, .npz or idx; "
-    "where images are read in parts, also .parquet, .arrow or .tar files.",
+    help="A named data set (see `selfsort datasets`), a PNG/JPEG file or a folder of them, .npy, "
+    ".npz or idx; where images are read in parts, also .parquet, .arrow or .tar files.",
 )
 DataArgument = Annotated[str, _DATA]
 OptionalDataArgument = Annotated[str | None, _DATA]

@@ -86,6 +86,8 @@ def predict(
 
         selfsort predict runs/mnist-sort photos/ --out classes.csv --abstain 0.9
 
+        selfsort predict runs/mnist-sort picture.png --out class.csv
+
         selfsort predict runs/mnist-sort images.npy --out classes/
 
         selfsort predict runs/mnist-sort shards/ --out classes/ --engine ray --workers 4 --threads 2
@@ -97,7 +99,8 @@ def predict(
         predicted = predict_to_csv(
             run, data, Path(out), abstain=abstain, on_error=on_error.value, force=force
         )
-        print(f"{out}: {predicted.n_images:,} images{_doubtful(abstain, predicted.n_doubtful)}")
+        noun = "image" if predicted.n_images == 1 else "images"
+        print(f"{out}: {predicted.n_images:,} {noun}{_doubtful(abstain, predicted.n_doubtful)}")
         return
     from selfsort.runs import predict_in_parts
 

@@ -1,4 +1,4 @@
-"""Arrays, idx files, npy and npz files and folders of PNG or JPEG, to checked images."""
+"""Arrays, idx, npy, npz, PNG and JPEG files, and folders of pictures, to checked images."""
 
 from selfsort.images.arrays import as_images
 from selfsort.images.labels import read_labels

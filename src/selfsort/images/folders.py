@@ -1,4 +1,4 @@
-"""Read a folder of PNG and JPEG files, with or without class subfolders."""
+"""Read a PNG or JPEG file, or a folder of them, with or without class subfolders."""
 
 from __future__ import annotations
 
@@ -57,6 +57,12 @@ def read_folder(folder: Path, size: int | None, on_error: OnError = "stop") -> l
         start, row = start + len(names), row + len(kept)
     sets = make_sets(parts, str(folder))
     return [replace(one, skipped=left) for one, left in zip(sets, skipped, strict=True)]
+
+
+def read_single(path: Path, size: int | None) -> list[ImageSet]:
+    """Read one picture, as one of a folder would be; its name is that of the file."""
+    images, _ = _read_pictures(path.parent, [path], size, skip=False)
+    return make_sets([Part(images, None, (path.name,))], str(path))
 
 
 def list_pictures(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from selfsort.errors import InputError
 from selfsort.images.arrays import MIN_SIDE, read_npy, read_npz
 from selfsort.images.files import check_file, check_folder
-from selfsort.images.folders import OnError, read_folder
+from selfsort.images.folders import OnError, is_picture, read_folder, read_single
 from selfsort.images.idx import (
     MNIST_FILES,
     find_mnist_files,
@@ -45,9 +45,9 @@ def read_splits(
         - an idx file of images, packed by gzip or not, with its labels where the file of the
           same name with ``labels`` for ``images`` lies beside it;
         - a folder with the four files of MNIST;
-        - a folder of PNG and JPEG files. The first subfolder of a file is its class; files
-          outside are unlabelled. Subfolders ``train`` and ``test`` are the two splits. Hidden
-          files are ignored, and the order is that of the names.
+        - a PNG or JPEG file, or a folder of them. There the first subfolder of a file is its
+          class; files outside are unlabelled. Subfolders ``train`` and ``test`` are the two
+          splits. Hidden files are ignored, and the order is that of the names.
     size : int, optional
         Height and width to bring every image to, at least 8 pixels. Proportions are kept, and
         the rest is padded with the median colour of the image's border. By default a size
@@ -113,9 +113,11 @@ def _read_sets(path: Path, size: int | None, on_error: OnError) -> list[ImageSet
         return read_npy(path)
     if suffix == ".npz":
         return read_npz(path)
+    if is_picture(path.name):
+        return read_single(path, size)
     if is_idx(path):
         return read_idx_images(path)
     raise InputError(
         f"{path}: not a kind of file that can be read. "
-        "Give .npy, .npz, an idx file, or a folder of PNG or JPEG files."
+        "Give .npy, .npz, an idx file, a PNG or JPEG file, or a folder of them."
     )
