@@ -99,8 +99,8 @@ def predict(
         predicted = predict_to_csv(
             run, data, Path(out), abstain=abstain, on_error=on_error.value, force=force
         )
-        noun = "image" if predicted.n_images == 1 else "images"
-        print(f"{out}: {predicted.n_images:,} {noun}{_doubtful(abstain, predicted.n_doubtful)}")
+        images = _counted(predicted.n_images, "image")
+        print(f"{out}: {images}{_doubtful(abstain, predicted.n_doubtful)}")
         return
     from selfsort.runs import predict_in_parts
 
@@ -117,8 +117,12 @@ def predict(
         on_error=on_error.value,
         force=force,
     )
-    parts = f"{made.n_parts:,} part{'' if made.n_parts == 1 else 's'}"
-    print(f"{out}: {made.n_images:,} images in {parts}{_doubtful(abstain, made.n_doubtful)}")
+    images, parts = _counted(made.n_images, "image"), _counted(made.n_parts, "part")
+    print(f"{out}: {images} in {parts}{_doubtful(abstain, made.n_doubtful)}")
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _is_folder(out: str) -> bool:
@@ -181,7 +185,7 @@ def suggest(
     picture = suggest_to_csv(
         run, data, out, n_images=n, labels=labels, on_error=on_error.value, force=force
     )
-    print(f"{out}: {n:,} images to look at in {picture}")
+    print(f"{out}: {_counted(n, 'image')} to look at in {picture}")
     command = shlex.join(["selfsort", "train", data, "--labels", str(out)])
     print(f"Fill in the column class, then: {command}")
 
