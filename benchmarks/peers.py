@@ -94,7 +94,7 @@ NAMES = {
 PLACES = {
     "sort": (4, -15),
     "teach, quick": (-32, 7),
-    "MLPClassifier": (-10, -13),
+    "MLPClassifier": (-22, -13),
     "SVC": (17, 0),
     "answer": (-26, -14),
     "N2D": (14, -14),
