@@ -1,14 +1,14 @@
 """What a user would take instead, beside selfsort: `benchmarks/results/peers.md`.
 
-    python benchmarks/peers.py               # about five hours on 2 cores; goes on where it was
+    python benchmarks/peers.py               # about nine hours on 2 cores; goes on where it was
     python benchmarks/peers.py --only N2D    # one work; may be repeated
     python benchmarks/peers.py --table       # only write the page and the picture again
 
 Both sides run in one environment of their own, `runs/peers/venv`, made by the first call from
 `benchmarks/peers.txt`, each work in a process of its own on all cores and nothing beside it.
 ClustPy needs torchvision, and so an environment with another PyTorch: `peers-clustpy.txt`.
-All are done in turn, in three rounds, whose numbers are the seeds; ClustPy's take half an hour
-each, and are done in the first only.
+All are done in turn, in three rounds, whose numbers are the seeds. ClustPy's four take half an hour
+each, in every round.
 """
 
 from __future__ import annotations
@@ -105,8 +105,6 @@ PLACES = {
 }
 """Where names stand beside their points in the picture, where not above them, in points."""
 ENGINES = "engines"
-ONCE = (*CLUSTERINGS, ENGINES)
-"""In the first round only: the former take as long as they may, the latter has rounds inside."""
 ANSWER_ACCURACY = 0.9813
 """What the question's second answer tells of its ten epochs."""
 
@@ -157,7 +155,7 @@ def run_missing(wanted: list[str]) -> int:
         (work, number)
         for number in range(ROUNDS)
         for work in (*COMPARED, *FITS, ENGINES)
-        if number == 0 or work not in ONCE
+        if number == 0 or work != ENGINES  # which has rounds inside
     ]
     for work, number in plan:
         asked = not wanted or work in wanted
@@ -249,7 +247,7 @@ def fit_rows(records: list[Record]) -> list[list[str]]:
         if mine:
             rows.append(
                 [
-                    words + epochs_of(mine[0]["found"]),
+                    words + epochs_of(mine),
                     str(len(mine)),
                     in_words(figures_of(mine, work, "seconds"), 0),
                     in_words(figures_of(mine, work, "accuracy"), 2, 100),
@@ -288,11 +286,13 @@ def goal_rows(records: list[Record]) -> list[list[str]]:
     return rows
 
 
-def epochs_of(found: dict[str, float]) -> str:
+def epochs_of(mine: list[Record]) -> str:
     """Return how many epochs of how many there was time for, where time was limited."""
-    if "planned_epochs" not in found:
+    found = [one["found"] for one in mine]
+    if "planned_epochs" not in found[0]:
         return ""
-    return f" ({found['epochs']} of {found['planned_epochs']} epochs)"
+    done = dict.fromkeys((min(one["epochs"] for one in found), max(one["epochs"] for one in found)))
+    return f" ({' to '.join(map(str, done))} of {found[0]['planned_epochs']} epochs)"
 
 
 def engine_rows(records: list[Record]) -> list[list[str]]:

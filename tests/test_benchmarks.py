@@ -480,6 +480,11 @@ def test_the_page_of_the_peers_gives_the_ratio_of_each_round(tmp_path: Path) -> 
     assert cells(peers.page(records), kmeans)[1:] == both
     assert cells(written, "1") == ["1", "5", "1,234"]
     assert "| N2D" not in written
+    limited = {"seconds": 1800.0, "accuracy": 0.8, "planned_epochs": 250}
+    records += [peer("DEC", number, **limited, epochs=7 + number) for number in range(2)]
+    assert "ClustPy's DEC, half an hour; no labels (7 to 8 of 250 epochs) | 2 |" in peers.page(
+        records
+    )
     peers.draw(records, tmp_path / "peers.png")
     with Image.open(tmp_path / "peers.png") as image:
         assert min(image.size) > 400
@@ -505,7 +510,7 @@ def test_goals_of_whole_fits_are_judged_by_the_median_of_the_rounds() -> None:
     assert judged(theirs, machine="another machine") == []
 
 
-def test_only_rounds_that_differ_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_works_are_repeated_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[tuple[str, int]] = []
 
     def run(work: str, number: int) -> dict[str, Any]:
@@ -517,7 +522,7 @@ def test_only_rounds_that_differ_are_repeated(monkeypatch: pytest.MonkeyPatch) -
     peers.run_missing([])
     assert len(set(done)) == len(done)
     assert [number for work, number in done if work == "sort"] == [0, 1, 2]
-    assert [number for work, number in done if work == "DEC"] == [0]
+    assert [number for work, number in done if work == "engines"] == [0]
     assert done.index(("sort", 1)) > done.index(("SVC", 0))
 
 
@@ -542,12 +547,12 @@ def test_a_peer_that_ends_with_an_error_is_told_and_done_again(
 
     monkeypatch.setattr(peers, "run", run)
     monkeypatch.setattr(peers, "LINES", tmp_path / "peers.jsonl")
-    assert peers.run_missing(["DEC"]) == 1
+    assert peers.run_missing(["engines"]) == 1
     assert not peers.LINES.exists()
-    assert "DEC 0 ended with an error" in capsys.readouterr().out
+    assert "engines 0 ended with an error" in capsys.readouterr().out
     found = {"seconds": 1.0, "accuracy": 0.9}
-    assert peers.run_missing(["DEC"]) == 0
-    assert peers.run_missing(["DEC"]) == 0  # it is there
+    assert peers.run_missing(["engines"]) == 0
+    assert peers.run_missing(["engines"]) == 0  # it is there
     assert len(peers.LINES.read_text().splitlines()) == 1
 
 
