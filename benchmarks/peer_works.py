@@ -167,7 +167,8 @@ def sort(seed: int) -> Found:
 def n2d(seed: int) -> Found:
     """N2D (arXiv:1908.05968): an autoencoder, UMAP of its code, a Gaussian mixture of that.
 
-    Its own training of 1,000 epochs is cut to 30. Scored on the images it was fitted on.
+    Its own training of 1,000 epochs is cut to 30. UMAP has no seed, for with one it would run on
+    one thread. Scored on the images it was fitted on.
     """
     import umap
     from sklearn.mixture import GaussianMixture

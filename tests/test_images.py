@@ -565,9 +565,11 @@ def test_a_flat_folder_has_no_labels(tmp_path):
     np.testing.assert_array_equal(found.images, np.stack([pixels[1], pixels[0]])[:, None])
 
 
-@pytest.mark.parametrize("size", [None, 12])
-def test_one_picture_is_read_as_it_is_in_a_folder(tmp_path, size):
-    pixels = np.random.default_rng(0).integers(0, 256, (10, 14, 3), np.uint8)
+@pytest.mark.parametrize(
+    ("shape", "size"), [((10, 14, 3), None), ((10, 14, 3), 12), ((300, 200, 3), 128)]
+)
+def test_one_picture_is_read_as_it_is_in_a_folder(tmp_path, shape, size):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     Image.fromarray(pixels).save(tmp_path / "one.PNG")
     one, whole = (read_images(path, size) for path in (tmp_path / "one.PNG", tmp_path))
     assert one.names == whole.names == ("one.PNG",)
