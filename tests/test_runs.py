@@ -469,6 +469,16 @@ def test_predict_of_a_folder_has_file_names_and_class_names(folder, tmp_path):
     assert {row[1] for row in rows[1:]} <= set(WORDS)
 
 
+def test_predict_of_one_picture(tmp_path, taught, data):
+    with np.load(data) as arrays:
+        pixels = arrays["x_train"][0]
+    picture, out = tmp_path / "one.png", tmp_path / "class.csv"
+    Image.fromarray(pixels).save(picture)
+    assert call("predict", taught, picture, "--out", out) == (0, f"{out}: 1 image\n", "")
+    [row] = rows_of(out)[1:]
+    assert row[:2] == ["one.png", str(selfsort.load(taught).predict(pixels[None])[0])]
+
+
 def test_predict_says_what_the_estimator_says_whatever_the_bottleneck(folder, tmp_path):
     data = write_npz(folder / "28.npz", n=64, n_test=0, side=28)
     run = train(data, folder / "question", "--recipe", "question", "--epochs", 1)
