@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -387,8 +388,34 @@ def test_the_page_of_likelihoods_gives_nats_of_all_seeds_and_the_papers(tmp_path
     assert found[1:5] == ["static", "0, 1", "91.00 (90.00 to 92.00)", "95.00 (94.00 to 96.00)"]
     assert found[-1].startswith("80.04 dynamic, 81.01 static")
     assert cells(text, "`vq`")[1:4] == ["dynamic", "0", "99.00 (99.00 to 99.00)"]
+    changed = {"changes": {"end": 0.1}, "date": "2026-12-01"}
+    lines += [likelihood_line("vq", 0, 88.0, "dynamic", **changed)]
+    assert cells(likelihood.page(lines), "`vq`, end 0.1")[3] == "88.00 (88.00 to 88.00)"
     likelihood.draw(lines, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_a_likelihood_is_measured_again_where_another_parameter_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def run_apart(recipe: str, binarisation: str, seed: int, budget: float) -> dict[str, Any]:
+        asked.append(recipe)
+        current = {"version": likelihood.bottleneck_version(), "budget": budget}
+        changes = {"changes": likelihood.changes_of(recipe)} if recipe != "vq" else {}  # as before
+        return likelihood_line(recipe, seed, 90.0, binarisation, **current, **changes)
+
+    monkeypatch.setattr(likelihood, "run_apart", run_apart)
+    monkeypatch.setattr(likelihood, "LINES", tmp_path / "likelihood.jsonl")
+    monkeypatch.setattr(likelihood, "write", lambda: None)
+    monkeypatch.setattr(likelihood, "HERE", {})
+    for recipe in ("vq", "categorical", "categorical"):
+        assert likelihood.run_if_missing(0, "static", recipe, 9.0, math.inf) == 0
+    monkeypatch.setattr(likelihood, "HERE", {"categorical": {"end": 0.1}})
+    for recipe in ("vq", "categorical", "categorical"):
+        assert likelihood.run_if_missing(0, "static", recipe, 9.0, math.inf) == 0
+    assert asked == ["vq", "categorical", "categorical"]
 
 
 def test_images_are_binarised_once_by_their_brightness() -> None:
