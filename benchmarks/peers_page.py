@@ -202,7 +202,8 @@ def page(records: list[Record]) -> str:
             "# selfsort beside what one would take instead",
             "",
             f"{last['date'][:10]}; {origins}; {last['threads']} threads, {last['precision']}. "
-            "`python benchmarks/peers.py`; packages: `benchmarks/peers.txt`. MNIST.",
+            "`python benchmarks/peers.py`; packages: `benchmarks/peers.txt`, for ClustPy "
+            "`benchmarks/peers-clustpy.txt`. MNIST.",
             "",
             "## Speed of training, images a second",
             "",
