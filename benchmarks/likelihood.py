@@ -250,8 +250,8 @@ def page(records: list[Record]) -> str:
         "upper bound of the negative log-likelihood in expectation, but for the log Z of a "
         "Boltzmann machine, which annealing tends to find too small: its deviation over five "
         "measures is given. The bound is the same with one code. All have the same encoder and "
-        "decoder; how long each trained is in the table. A parameter beside a recipe's name is not the "
-        "recipe's own ([log](../../docs/log.md)).",
+        "decoder; how long each trained is in the table. A parameter beside a recipe's name is "
+        "not the recipe's own ([log](../../docs/log.md)).",
         "",
         *table(titles, rows),
         "",
