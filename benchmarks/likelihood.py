@@ -201,11 +201,16 @@ def _conditions(record: Record) -> tuple[str, float, dict[str, float]]:
     return setting(record), record["budget"], record.get("changes", {})
 
 
+def named(recipe: str, runs: list[Record]) -> str:
+    """Return the recipe's name, and what is not as in the recipe."""
+    changes = runs[0].get("changes", {})
+    return ", ".join([recipe, *(f"{name} {value:g}" for name, value in changes.items())])
+
+
 def cells(recipe: str, runs: list[Record]) -> list[str]:
     """Return a line of the table."""
-    changes = [f"{name} {value:g}" for name, value in runs[0].get("changes", {}).items()]
     return [
-        ", ".join([f"`{recipe}`", *changes]),
+        named(f"`{recipe}`", runs),
         runs[0]["row"].partition(", ")[2],
         ", ".join(str(run["seed"]) for run in runs),
         spread(figures(runs, "log_likelihood"), 2, -1),
@@ -260,21 +265,33 @@ def page(records: list[Record]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def draw(records: list[Record], path: Path) -> None:
-    """Draw the test likelihood against the seconds of training, a line a recipe."""
+def draw(records: list[Record]) -> Figure:
+    """Draw the test likelihood against the seconds of training, a line a recipe.
+
+    A recipe has the same colour in both panels.
+    """
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     panels = figure.subplots(1, len(BINARISATIONS), sharey=True)
     for panel, binarisation in zip(panels, BINARISATIONS, strict=True):
         for recipe, group in groups_of(records):
             if group[0]["row"].endswith(binarisation):
                 curves = np.array([run["curve"] for run in group]).mean(0)
-                panel.plot(curves[:, 0], -curves[:, 1], marker="o", markersize=3, label=recipe)
+                gpu = group[0].get("gpu")
+                panel.plot(
+                    curves[:, 0],
+                    -curves[:, 1],
+                    marker="o",
+                    markersize=3,
+                    color=f"C{COMPARED.index(recipe)}",
+                    label=", ".join([named(recipe, group), *([gpu] if gpu else [])]),
+                )
         panel.set_title(f"{binarisation}ally binarised", loc="left", fontsize=10)
         panel.set_xlabel("seconds of training")
         panel.grid(alpha=0.3)
+        if panel.lines:
+            panel.legend(fontsize=8)
     panels[0].set_ylabel("negative log-likelihood, nats")
-    panels[-1].legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 def write() -> None:
@@ -282,7 +299,7 @@ def write() -> None:
     records = read_lines(LINES)
     (RESULTS / "likelihood.md").write_text(page(records), encoding="utf-8")
     if records:
-        draw(records, RESULTS / "likelihood.png")
+        draw(records).savefig(RESULTS / "likelihood.png", dpi=110)
 
 
 def main() -> int:

@@ -374,7 +374,7 @@ def likelihood_line(
     } | changes
 
 
-def test_the_page_of_likelihoods_gives_nats_of_all_seeds_and_the_papers(tmp_path: Path) -> None:
+def test_the_page_of_likelihoods_gives_nats_of_all_seeds_and_the_papers() -> None:
     lines = [
         likelihood_line("dvae", 0, 90.0),
         likelihood_line("dvae", 1, 92.0),
@@ -391,8 +391,22 @@ def test_the_page_of_likelihoods_gives_nats_of_all_seeds_and_the_papers(tmp_path
     changed = {"changes": {"end": 0.1}, "date": "2026-12-01"}
     lines += [likelihood_line("vq", 0, 88.0, "dynamic", **changed)]
     assert cells(likelihood.page(lines), "`vq`, end 0.1")[3] == "88.00 (88.00 to 88.00)"
-    likelihood.draw(lines, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_a_recipe_has_one_colour_and_each_panel_its_own_legend() -> None:
+    alone = [likelihood_line("categorical", 0, 90.0)]
+    both = [
+        *alone,
+        likelihood_line("vq", 0, 92.0),
+        likelihood_line("vq", 0, 99.0, "dynamic", gpu="NVIDIA H200"),
+    ]
+    left, right = likelihood.draw(both).axes
+    assert [text.get_text() for text in left.get_legend().texts] == ["categorical", "vq"]
+    assert [text.get_text() for text in right.get_legend().texts] == ["vq, NVIDIA H200"]
+    assert list(left.lines[0].get_ydata()) == [99.0, 91.0]
+    assert left.lines[1].get_color() == right.lines[0].get_color() != left.lines[0].get_color()
+    _, empty = likelihood.draw(alone).axes
+    assert empty.get_legend() is None
 
 
 def test_a_likelihood_is_measured_again_where_another_parameter_is_asked_for(
