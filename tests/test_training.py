@@ -641,9 +641,34 @@ def test_bfloat16_runs_only_the_network():
 
 def test_bfloat16_is_asked_of_known_devices_only():
     assert has_fast_bfloat16(torch.device("meta")) is False
-    flags = Path("/proc/cpuinfo")
-    amx = flags.exists() and "amx_tile" in flags.read_text(encoding="utf-8")
-    assert has_fast_bfloat16(torch.device("cpu")) is amx
+    file = Path("/proc/cpuinfo")
+    words = set(file.read_text(encoding="utf-8").split()) if file.exists() else set()
+    fast = "amx_tile" in words or {"AuthenticAMD", "avx512_bf16"} <= words
+    assert has_fast_bfloat16(torch.device("cpu")) is fast
+
+
+@pytest.mark.parametrize(
+    ("expected", "name", "instructions"),
+    [
+        (True, "Intel Xeon Platinum 8481C", {"avx512_bf16", "amx_tile"}),
+        (False, "Intel Xeon Platinum 8481C", {"avx512_bf16"}),  # AMX hidden: slower than float32
+        (True, "AMD EPYC", {"avx512_bf16"}),
+        (False, "AMD EPYC", {"avx512_f"}),
+        (False, "", {"avx512_bf16"}),
+    ],
+)
+def test_bfloat16_on_processors(monkeypatch, expected, name, instructions):
+    known = {"cpu_name": name, **dict.fromkeys(instructions, True)}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    amx = "amx_tile" in instructions
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert has_fast_bfloat16(torch.device("cpu")) is expected
+
+
+def test_pytorch_that_does_not_tell_the_processor_s_name(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert has_fast_bfloat16(torch.device("cpu")) is False
 
 
 def test_the_model_tells_the_bottleneck_what_is_known():

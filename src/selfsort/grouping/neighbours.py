@@ -26,7 +26,8 @@ EXACT_UP_TO = 100_000  # rows; the time of an exact search grows with their squa
 _SPARE = 20
 _CHECKED_ROWS = 256  # on which a quick search must show how many true neighbours it finds
 _SMALLEST_RECALL = 0.999
-_SAMPLE = 4096  # rows that tell how similar the nearest are; among fewer, bfloat16 gains nothing
+_TOO_FEW = 4096  # rows among which bfloat16 gains nothing
+_SAMPLE = 1024  # rows that tell how similar the nearest are
 _ROWS = 512  # worked on at a time
 _PAIRED = 64  # rows whose candidates stay in the processor's cache while they are ranked
 _PRODUCTS = 2**25  # held at a time: 128 MiB in float32
@@ -200,7 +201,7 @@ def _unit_rows(X: torch.Tensor) -> torch.Tensor:
 
 def _rough_rows(unit: torch.Tensor, n_neighbours: int, own: float) -> torch.Tensor:
     """Return the rows in the coarsest type that keeps the neighbours; bfloat16 with a 1 added."""
-    if len(unit) <= _SAMPLE or not has_fast_bfloat16(unit.device):
+    if len(unit) <= _TOO_FEW or not has_fast_bfloat16(unit.device):
         return unit
     quick = functional.pad(unit, (0, 1), value=1.0).bfloat16()
     rows = _spread_rows(unit)
@@ -239,7 +240,7 @@ class _Exhaustive:
             queries[:, -1] = -_near_similarity(self.rough, rows)
         products = self.products[: len(rows)]
         torch.mm(queries, self.rough.T, out=products[:, : len(self.rough)])
-        products.scatter_(1, rows[:, None], self.own)
+        products[torch.arange(len(rows), device=rows.device), rows] = self.own
         maxima = products.view(len(rows), *self.columns.shape).amax(dim=1)
         groups = maxima.topk(min(self.n_best, maxima.shape[1]), sorted=False).indices
         columns = self.columns.T[groups].flatten(1)
