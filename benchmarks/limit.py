@@ -144,28 +144,29 @@ def step_rows(clock: Clock, limit: float) -> list[list[str]]:
 
 
 def other_rows(
-    everything: torch.Tensor, n_images: int, estimator: Any, limit: float
+    everything: torch.Tensor, n_images: int, estimator: Any, peaks: dict[str, float], trained: str
 ) -> list[list[str]]:
     """Return a row of cells for each work that trains nothing."""
     features = grouping.pixel_features(everything)
     some = everything[:n_images, 0].numpy()
-    works: dict[str, tuple[int, Callable[[], object]]] = {
+    works: dict[str, tuple[str, int, Callable[[], object]]] = {
         "exact neighbours by the cosine": (
+            trained,
             len(features),
             lambda: grouping.nearest_neighbours(features, 50),
         ),
-        "prediction": (n_images, lambda: estimator.predict(some)),
+        "prediction": ("float32", n_images, lambda: estimator.predict(some)),
     }
     rows = []
-    for name, (n, work) in works.items():
+    for name, (dtype, n, work) in works.items():
         with FlopCounterMode(display=False) as counter:
             work()
         start = time.perf_counter()
         work()
         seconds = time.perf_counter() - start
         operations = counter.get_total_flops()
-        rate, share = f"{n / seconds:,.0f}", f"{100 * operations / seconds / limit:.1f}"
-        rows.append([name, f"{n:,}", f"{operations / 1e9:.1f}", rate, share])
+        rate, share = f"{n / seconds:,.0f}", f"{100 * operations / seconds / peaks[dtype]:.1f}"
+        rows.append([name, dtype, f"{n:,}", f"{operations / 1e9:.1f}", rate, share])
     return rows
 
 
@@ -177,15 +178,16 @@ def main() -> None:
         data = load_dataset("mnist").train
         X, y = data.images[:n_images, 0], data.labels[:n_images]
         peaks = {"float32": peak(torch.float32), "bfloat16": peak(torch.bfloat16)}
-        limit = peaks[record["precision"]]
+        trained = record["precision"]
         clock = Clock()
         with watched(clock):
             AutoencoderClusterer(10, epochs=2, random_state=0).fit(X)
             classifier = AutoencoderClassifier(epochs=2, random_state=0).fit(X, y)
-        others = other_rows(torch.from_numpy(data.images), n_images, classifier, limit)
+        others = other_rows(torch.from_numpy(data.images), n_images, classifier, peaks, trained)
         copied = bandwidth()
     titles = ["stage", "10⁹ operations a step", "ms a step", *(f"{p} %" for p in PARTS)]
     titles += ["else %", "of the peak %"]
+    works = ["work", "in", "images", "10⁹ operations", "images a second", "of the peak %"]
     lines = [
         "# How near training comes to the machine's limit",
         f"{record['date']}; {origin(record)}; {record['threads']} threads, load before: "
@@ -194,14 +196,16 @@ def main() -> None:
         f"The peak, by a product of matrices of {SIDE} × {SIDE}, or a convolution that is one: "
         f"{peaks['float32'] / 1e9:,.0f} · 10⁹ operations a second in float32, "
         f"{peaks['bfloat16'] / 1e9:,.0f} in bfloat16"
-        f"; copying reads and writes {copied / 1e9:.1f} GB a second. Networks run in "
-        f"{record['precision']} here, so that its peak counts. Steps take "
-        f"{n_images:,} of MNIST's images. Convolutions are counted with the zeros around images, "
-        "which libraries leave out: that is how a share can be above 100.",
+        f"; copying reads and writes {copied / 1e9:.1f} GB a second. Networks learn in {trained} "
+        f"here, so that its peak counts. Steps take {n_images:,} of MNIST's images. Convolutions "
+        "are counted with the zeros around images, which libraries leave out: that is how a share "
+        "can be above 100.",
         "",
-        *table(titles, step_rows(clock, limit)),
+        *table(titles, step_rows(clock, peaks[trained])),
         "",
-        *table(["work", "images", "10⁹ operations", "images a second", "of the peak %"], others),
+        *table(
+            ["work", "in", "images", "10⁹ operations", "images a second", "of the peak %"], others
+        ),
     ]
     page = RESULTS / "limit.md"
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")

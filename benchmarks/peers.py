@@ -1,6 +1,6 @@
 """What a user would take instead, beside selfsort: `benchmarks/results/peers.md`.
 
-    python benchmarks/peers.py               # about nine hours on 2 cores; goes on where it was
+    python benchmarks/peers.py               # about eight hours on 2 cores; goes on where it was
     python benchmarks/peers.py --only N2D    # one work; may be repeated
     python benchmarks/peers.py --table       # only write the page and the picture again
 
@@ -34,7 +34,7 @@ from common import (
     method_version,
     read_lines,
 )
-from peers_page import COMPARED, ENGINES, FITS, OURS, draw, page
+from peers_page import BESIDE, COMPARED, ENGINES, FITS, OURS, draw, page
 
 LINES = RESULTS / "peers.jsonl"
 FOLDER = ROOT / "runs" / "peers"
@@ -68,12 +68,12 @@ def run(work: str, number: int) -> Record:
 
 
 def version_of(work: str) -> str | None:
-    """Return the version of what is ours in a work; None where nothing is.
+    """Return the version of ours that a work is measured beside; None where it may be any.
 
     What is compared in turn is of one version on both sides, so that both sides are done again.
     """
-    ours = work in COMPARED or work == ENGINES or work.startswith(OURS)
-    return method_version(["recipes"]) if ours else None
+    in_turn = work in (*COMPARED, *BESIDE, ENGINES) or work.startswith(OURS)
+    return method_version(["recipes"]) if in_turn else None
 
 
 def run_missing(wanted: list[str]) -> int:

@@ -27,6 +27,8 @@ PAIRS = {
 """Ours, theirs, how many times faster ours is to be, theirs in words, and why it is no faster."""
 COMPARED = [work for ours, (theirs, *_) in PAIRS.items() for work in (theirs, ours)]
 """One epoch each, whose speed is what counts."""
+BESIDE = ("answer", "N2D")
+"""Whole fits whose times have a goal: they are done again with every version of ours, in turn."""
 FITS = {
     "sort": "selfsort without labels",
     "N2D": "N2D: autoencoder of 30 epochs, UMAP, Gaussian mixture; no labels",
@@ -89,15 +91,14 @@ def figures_of(records: list[Record], work: str, figure: str) -> list[float]:
 def ratios_of(records: list[Record], ours: str, theirs: str, figure: str) -> list[float]:
     """Return ours divided by theirs in each round that both have.
 
-    Figures of two machines have no ratio, nor have those of two versions where both have one.
+    Figures of two machines have no ratio, nor have those that were not measured in turn.
     """
-    same = ["machine", "round", "version"] if theirs in COMPARED else ["machine", "round"]
     return [
         one["found"][figure] / other["found"][figure]
         for one in records
         for other in records
         if (one["work"], other["work"]) == (ours, theirs)
-        and all(one.get(key) == other.get(key) for key in same)
+        and all(one.get(key) == other.get(key) for key in ("machine", "round", "version"))
     ]
 
 
@@ -141,6 +142,7 @@ def fit_rows(records: list[Record]) -> list[list[str]]:
                     str(len(mine)),
                     in_words(figures_of(mine, work, "seconds"), 0),
                     in_words(figures_of(mine, work, "accuracy"), 2, 100),
+                    max(one["date"] for one in mine)[:10],
                     mine[0]["machine"],
                 ]
             )
@@ -195,13 +197,15 @@ def engine_rows(records: list[Record]) -> list[list[str]]:
 
 def page(records: list[Record]) -> str:
     """Return the page."""
-    last = max(records, key=lambda one: one["date"])
+    ours = [one for one in records if one["work"].startswith(OURS)] or records
+    last = max(ours, key=lambda one: one["date"])
     origins = " / ".join(dict.fromkeys(origin(one) for one in records))
     return "\n".join(
         [
             "# selfsort beside what one would take instead",
             "",
-            f"{last['date'][:10]}; {origins}; {last['threads']} threads, {last['precision']}. "
+            f"{last['date'][:10]}; {origins}; {last['threads']} threads. selfsort's networks learn "
+            f"in {last['precision']}, all others in float32, as they come. "
             "`python benchmarks/peers.py`; packages: `benchmarks/peers.txt`, for ClustPy "
             "`benchmarks/peers-clustpy.txt`. MNIST.",
             "",
@@ -214,13 +218,15 @@ def page(records: list[Record]) -> str:
             "",
             "## Time and accuracy",
             "",
-            "In turn, in rounds whose numbers are the seeds: the median (lowest to highest), on "
+            "In turn, in rounds whose numbers are the seeds, with the date of the last one: the "
+            "median (lowest to highest), on "
             "the 10,000 test images; `N2D`, ClustPy's and `SpectralClustering` are scored on the "
             "images they were fitted on. ClustPy's have all their defaults, and what they learned "
             "in half an hour: epochs done, of those that are the default, stand beside them. In "
             "`LabelSpreading` and `SVC` nothing is random.",
             "",
-            *table(["what", "rounds", "s", "accuracy %", "machine"], fit_rows(records)),
+            *table(["what", "rounds", "s", "accuracy %", "date", "machine"],
+                   fit_rows(records)),
             "",
             *table(["goal", "ratio", "", "why no more"], goal_rows(records)),
             "",

@@ -515,9 +515,9 @@ def test_the_page_of_the_peers_gives_the_ratio_of_each_round(tmp_path: Path) -> 
     one_side = [{**one, "version": "2"} if one["work"][0] == "j" else one for one in records]
     assert "| `joint` |" not in peers.page(one_side)
     kmeans = "scikit-learn's KMeans, ten starts; no labels"
-    assert cells(written, kmeans)[1:] == ["1", "61", "50.00", "a machine"]
+    assert cells(written, kmeans)[1:] == ["1", "61", "50.00", "2026-11-24", "a machine"]
     records += [peer("KMeans", 1, seconds=71.0, accuracy=0.6)]
-    both = ["2", "66 (61 to 71)", "55.00 (50.00 to 60.00)", "a machine"]
+    both = ["2", "66 (61 to 71)", "55.00 (50.00 to 60.00)", "2026-11-24", "a machine"]
     assert cells(peers.page(records), kmeans)[1:] == both
     assert cells(written, "1") == ["1", "5", "1,234"]
     assert "| N2D" not in written
@@ -538,8 +538,8 @@ def test_goals_of_whole_fits_are_judged_by_the_median_of_the_rounds() -> None:
 
     def judged(theirs: list[tuple[float, float]], **other: str) -> list[str]:
         records = [
-            {**peer(work, number, seconds=seconds, accuracy=accuracy), **extra}
-            for work, each, extra in (("sort", ours, {"version": "1"}), ("N2D", theirs, other))
+            {**peer(work, number, seconds=seconds, accuracy=accuracy), "version": "1", **extra}
+            for work, each, extra in (("sort", ours, {}), ("N2D", theirs, other))
             for number, (seconds, accuracy) in enumerate(each)
         ]
         page = peers.page(records)
@@ -549,6 +549,7 @@ def test_goals_of_whole_fits_are_judged_by_the_median_of_the_rounds() -> None:
     assert judged(theirs[:2]) == ["0.35 (0.30 to 0.40)", "missed"]  # rounds that both have
     assert judged([*theirs[:2], (90.0, 1.0)])[1] == "missed"  # not more accurate in one of them
     assert judged(theirs, machine="another machine") == []
+    assert judged(theirs, version="2") == []  # not measured in turn
 
 
 def test_works_are_repeated_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -597,11 +598,11 @@ def test_a_peer_that_ends_with_an_error_is_told_and_done_again(
     assert len(peers.LINES.read_text().splitlines()) == 1
 
 
-def test_only_what_is_ours_is_of_a_version() -> None:
-    assert peers.version_of("N2D") is None
+def test_what_is_ours_and_what_is_measured_beside_it_are_of_one_version() -> None:
     assert peers.version_of("SVC") is None
-    # what is compared in turn is done again on both sides
-    ours = {peers.version_of(work) for work in ("plain loop", "teach, an epoch", "sort", "engines")}
+    assert peers.version_of("DEC") is None
+    in_turn = ("plain loop", "teach, an epoch", "sort", "N2D", "answer", "engines")
+    ours = {peers.version_of(work) for work in in_turn}
     assert len(ours) == 1
     assert None not in ours
 
