@@ -203,9 +203,7 @@ def main() -> None:
         "",
         *table(titles, step_rows(clock, peaks[trained])),
         "",
-        *table(
-            ["work", "in", "images", "10⁹ operations", "images a second", "of the peak %"], others
-        ),
+        *table(works, others),
     ]
     page = RESULTS / "limit.md"
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")
