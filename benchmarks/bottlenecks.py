@@ -175,7 +175,7 @@ def page(records: list[Record]) -> str:
         f"Mean (lowest to highest) of {len(runs)} seeds of `selfsort bottlenecks mnist --epochs "
         f"{EPOCHS}`: the same dense encoder and decoder, black and white images drawn anew from "
         "the pixels' brightness each time, one thread, another run beside it. How likely the "
-        "test images become in half an hour: [likelihood](likelihood.md). Bias and variance of "
+        "test images become in 15 minutes: [likelihood](likelihood.md). Bias and variance of "
         "the gradients: [gradients](gradients.md). What each one is: "
         "[bottlenecks](../../docs/bottlenecks.md).",
         "",

@@ -1,6 +1,6 @@
 """How likely MNIST's test images are under each bottleneck: `benchmarks/results/likelihood.md`.
 
-    python benchmarks/likelihood.py                    # all rows, seeds 0-2, half an hour each
+    python benchmarks/likelihood.py                    # all rows, seeds 0-2, 15 minutes each
     python benchmarks/likelihood.py --only dvae --seeds 0
     python benchmarks/likelihood.py --minutes 120      # starts no run after that
     python benchmarks/likelihood.py --table            # only write the page again
@@ -57,7 +57,8 @@ from selfsort.scores import score
 
 LINES = RESULTS / "likelihood.jsonl"
 BINARISATIONS = ("static", "dynamic")
-BUDGET = 30 * 60.0
+BUDGET = 15 * 60.0
+"""Seconds on one thread."""
 N_POINTS = 8
 """Points of the curve, evenly over the epochs."""
 N_CURVE_IMAGES, N_CURVE_CODES = 1000, 100
