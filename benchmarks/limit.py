@@ -9,7 +9,7 @@ convolutions, counted by PyTorch. Nothing else may run beside it.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 import warnings
 from collections import Counter, defaultdict
@@ -171,7 +171,9 @@ def other_rows(
 
 
 def main() -> None:
-    n_images = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("images", type=int, nargs="?", default=10_000)
+    n_images = parser.parse_args().images
     warnings.simplefilter("ignore", ClassCollapseWarning)  # few epochs are enough for times
     with alone():
         record = circumstances()

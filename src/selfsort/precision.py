@@ -11,8 +11,8 @@ import torch
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Return whether bfloat16 is a win there: AMX, AMD's AVX-512 BF16, or NVIDIA since Ampere.
 
-    AVX-512 BF16 is one on AMD's processors only: two cores of an EPYC made 415 · 10⁹ operations a
-    second in products of matrices, and 190 in float32; two of a Xeon whose AMX is hidden from its
+    AVX-512 BF16 is one on AMD's processors only: two cores of an EPYC made 421 · 10⁹ operations a
+    second in products of matrices, and 195 in float32; two of a Xeon whose AMX is hidden from its
     virtual machine 161 and 274, and training steps took a third longer (`docs/log.md`, 2026-11-27
     and -30). The processor's name decides, not a time, so that a machine keeps to its bits. PyTorch
     2.10 does not tell that name: there AMD's processors multiply in float32.
