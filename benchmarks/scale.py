@@ -165,8 +165,8 @@ def page(records: list[Record]) -> str:
             "# How time and memory grow with the images",
             "",
             f"{last['date'][:10]}; {origin(last)}; {setting(last)} threads. "
-            "`python benchmarks/scale.py`. Greyscale images of 28 × 28, mapped from a file. What grows "
-            "faster than the images, and why: [log](../../docs/log.md).",
+            "`python benchmarks/scale.py`. Greyscale images of 28 × 28, mapped from a file. What "
+            "grows faster than the images, and why: [log](../../docs/log.md).",
             "",
             *table(titles, map(cells, shown)),
             "",
