@@ -41,6 +41,7 @@ from common import (
     alone,
     append_line,
     as_line,
+    at_least,
     circumstances,
     parse_seeds,
     patch,
@@ -131,7 +132,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--only", action="append", help="a row's name; may be repeated")
     parser.add_argument("--seeds", type=parse_seeds, help="such as 0-29 or 0,3,7")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start none after")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once, on a part of the cores")
+    parser.add_argument(
+        "--jobs", type=at_least(1), default=1, help="runs at once, on a part of the cores"
+    )
     parser.add_argument("--ablation", action="store_true", help="`none` without one part each")
     parser.add_argument("--table", action="store_true", help="only write the page and picture")
     parser.add_argument("--list", action="store_true", help="list the rows and what is done")

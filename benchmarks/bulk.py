@@ -37,6 +37,7 @@ from common import (
     Record,
     alone,
     append_line,
+    at_least,
     circumstances,
     method_version,
     origin,
@@ -223,7 +224,7 @@ def page(records: list[Record]) -> str:
 def main() -> int:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("sizes", nargs="*", type=int, default=[N_IMAGES], metavar="N")
+    parser.add_argument("sizes", nargs="*", type=at_least(1), default=[N_IMAGES], metavar="N")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where everything lies")
     parser.add_argument("--table", action="store_true", help="only write the page again")
     arguments = parser.parse_args()

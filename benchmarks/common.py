@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import contextlib
 import datetime
@@ -211,11 +212,24 @@ class Bound:
 
 def parse_seeds(text: str) -> list[int]:
     """Return the seeds of a text such as "0-9" or "0,3,7-9"."""
-    seeds = []
+    seeds: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal()):
+            raise argparse.ArgumentTypeError(f"seeds are such as 0-9 or 0,3,7-9, not {text!r}")
         seeds += range(int(first), int(last or first) + 1)
     return seeds
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return what reads a whole number of at least that from the command line."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"a number of at least {least:,}, not {text!r}")
+        return int(text)
+
+    return parse
 
 
 def patch(patches: Sequence[tuple[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from common import RESULTS, alone, circumstances, origin, table
+from common import RESULTS, alone, at_least, circumstances, origin, table
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -172,7 +172,7 @@ def other_rows(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("images", type=int, nargs="?", default=10_000)
+    parser.add_argument("images", type=at_least(1000), nargs="?", default=10_000)
     n_images = parser.parse_args().images
     warnings.simplefilter("ignore", ClassCollapseWarning)  # few epochs are enough for times
     with alone():

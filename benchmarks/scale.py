@@ -30,6 +30,7 @@ from common import (
     alone,
     append_line,
     as_line,
+    at_least,
     circumstances,
     method_version,
     origin,
@@ -112,8 +113,9 @@ def run_here(work: str, n: int) -> Record:
     }
 
 
-def run_missing(sizes: list[int]) -> None:
-    """Measure what is not there yet, the smallest first."""
+def run_missing(sizes: list[int]) -> int:
+    """Measure what is not there yet, in the order given; return how many failed."""
+    failed = 0
     done = {(one["work"], one["n"], one["version"]) for one in read_lines(LINES)}
     for n in sizes:
         made(n)
@@ -124,9 +126,11 @@ def run_missing(sizes: list[int]) -> None:
             record = run_script(Path(__file__), arguments, os.cpu_count() or 1)
             if record is None:
                 print(f"{work}, {n:,} images: FAILED, not recorded", flush=True)
+                failed += 1
                 continue
             append_line(LINES, record)
             print(f"{work}, {n:,} images: {record['seconds']:.1f} s", flush=True)
+    return failed
 
 
 def cells(record: Record) -> list[str]:
@@ -177,7 +181,7 @@ def page(records: list[Record]) -> str:
 def main() -> int:
     """Measure what is missing, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("sizes", nargs="*", type=int, default=list(SIZES))
+    parser.add_argument("sizes", nargs="*", type=at_least(1000), default=list(SIZES))
     parser.add_argument("--table", action="store_true", help="only write the page again")
     parser.add_argument("--run", nargs=2, metavar=("WORK", "N"), help="one run, here: its line")
     arguments = parser.parse_args()
@@ -185,11 +189,12 @@ def main() -> int:
         work, n = arguments.run
         print(as_line(run_here(work, int(n))))
         return 0
+    failed = 0
     if not arguments.table:
         with alone():
-            run_missing(arguments.sizes)
+            failed = run_missing(arguments.sizes)
     (RESULTS / "scale.md").write_text(page(read_lines(LINES)), encoding="utf-8")
-    return 0
+    return min(failed, 1)
 
 
 if __name__ == "__main__":

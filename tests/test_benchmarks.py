@@ -340,6 +340,25 @@ def test_what_is_patched_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
         common.patch([("selfsort.sorting.N_HEAD", 1)])
 
 
+@pytest.mark.parametrize(
+    ("script", "argument", "said"),
+    [
+        ("scale", "999", "argument sizes: a number of at least 1,000, not '999'"),
+        ("limit", "x", "argument images: a number of at least 1,000, not 'x'"),
+        ("likelihood", "--seeds=a", "argument --seeds: seeds are such as 0-9 or 0,3,7-9, not 'a'"),
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    script: str, argument: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("sys.argv", [script, argument])
+    monkeypatch.setattr(f"{script}.alone", lambda: pytest.fail("it measures"))
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(script).main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"{script}: error: {said}"
+
+
 def test_seeds_and_imbalanced_classes() -> None:
     assert common.parse_seeds("0-2,7") == [0, 1, 2, 7]
     labels = np.repeat(np.arange(10), 5400)
