@@ -346,6 +346,11 @@ def test_what_is_patched_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
         ("scale", "999", "argument sizes: a number of at least 1,000, not '999'"),
         ("limit", "x", "argument images: a number of at least 1,000, not 'x'"),
         ("likelihood", "--seeds=a", "argument --seeds: seeds are such as 0-9 or 0,3,7-9, not 'a'"),
+        (
+            "likelihood",
+            "--seeds=3-1",
+            "argument --seeds: seeds are such as 0-9 or 0,3,7-9, not '3-1'",
+        ),
     ],
 )
 def test_wrong_arguments_are_one_line(
