@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
+from torch import nn
 
 from selfsort import AutoencoderClusterer
+from selfsort.networks.base import NETWORKS, Widths
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 accuracy = importlib.import_module("accuracy")
@@ -27,6 +30,7 @@ export = importlib.import_module("export")
 gradients = importlib.import_module("gradients")
 peers = importlib.import_module("peers")
 likelihood = importlib.import_module("likelihood")
+causes = importlib.import_module("likelihood_causes")
 scale = importlib.import_module("scale")
 start = importlib.import_module("start")
 
@@ -462,6 +466,47 @@ def test_images_are_binarised_once_by_their_brightness() -> None:
     assert set(np.unique(found)) == {0, 255}
     assert np.array_equal(found, likelihood.binarised(grey))
     assert (found == 255).mean() == pytest.approx(64 / 255, abs=0.01)
+
+
+def test_the_page_of_causes_has_a_line_for_each_run_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def run_script(script: Path, arguments: list[str], **_: Any) -> dict[str, Any]:
+        asked.append(arguments)
+        measured = {"training": -84.0, "more_codes": 0.25, "version": causes.bottleneck_version()}
+        return likelihood_line("dvae", 0, 86.5, row=arguments[1], **measured)
+
+    monkeypatch.setattr(causes, "run_script", run_script)
+    monkeypatch.setattr(causes, "RESULTS", tmp_path)
+    monkeypatch.setattr(causes, "LINES", tmp_path / "likelihood_causes.jsonl")
+    assert causes.run_if_missing("network", math.inf) == 0
+    assert causes.run_if_missing("network", math.inf) == 0
+    assert causes.run_if_missing("none", 0.0) == 0
+    assert asked == [["--run", "network"]]
+    text = (tmp_path / "likelihood_causes.md").read_text(encoding="utf-8")
+    found = cells(text, "encoder and decoder four times as wide")
+    assert found[1:6] == ["86.50", "84.00", "0.25", "100", "1750"]
+    assert text.count("86.50") == 1
+
+
+def test_the_wide_network_is_the_dense_one_with_more_weights() -> None:
+    builders = {"dense": NETWORKS["dense"], "wide": causes.dense_wide}
+    made = {name: build((28, 28), Widths(256, 0, 160)) for name, build in builders.items()}
+    kinds = {name: [type(part) for part in made[name].modules()] for name in made}
+    assert kinds["wide"] == kinds["dense"]
+    images = torch.rand(3, 28, 28)
+    assert made["wide"].encode(images).logits.shape == (3, 256)
+    assert made["wide"].decode(torch.rand(3, 160)).shape == (3, 28, 28)
+    layers = {
+        name: [part.out_features for part in network.modules() if isinstance(part, nn.Linear)]
+        for name, network in made.items()
+    }
+    assert layers == {
+        "dense": [256, 256, 128, 256, 256, 256, 784],
+        "wide": [1024, 1024, 512, 256, 1024, 1024, 784],
+    }
 
 
 # Bottlenecks side by side
