@@ -36,13 +36,13 @@ from accuracy_pages import write_ablation, write_accuracy, write_prototypes
 from accuracy_rows import ABLATION, ROWS, Row
 from common import (
     RESULTS,
-    ROOT,
     Record,
     alone,
     append_line,
     as_line,
     at_least,
     circumstances,
+    find_data,
     parse_seeds,
     patch,
     read_lines,
@@ -152,9 +152,7 @@ def parsed() -> argparse.Namespace:
 def main() -> int:
     """Run what is missing of what was asked for, and write the page."""
     arguments = parsed()
-    beside = ROOT.parent / "shared" / "data"
-    if beside.is_dir():
-        os.environ.setdefault("SELFSORT_DATA", str(beside))
+    find_data()
     rows = ABLATION if arguments.ablation else ROWS
     lines = RESULTS / ("ablation.jsonl" if arguments.ablation else "accuracy.jsonl")
     write = write_ablation if arguments.ablation else write_accuracy

@@ -33,6 +33,7 @@ from common import (
     as_line,
     bottleneck_version,
     circumstances,
+    find_data,
     first_by_seed,
     origin,
     parse_seeds,
@@ -207,9 +208,7 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="only write the page")
     parser.add_argument("--run", nargs=2, metavar=("ROW", "SEED"))
     asked = parser.parse_args()
-    beside = ROOT.parent / "shared" / "data"
-    if beside.is_dir():
-        os.environ.setdefault("SELFSORT_DATA", str(beside))
+    find_data()
     if asked.run:
         print(as_line(run_here(asked.run[0], int(asked.run[1]))))
         return 0

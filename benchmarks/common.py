@@ -248,6 +248,13 @@ def precision() -> str:
     return "bfloat16" if has_fast_bfloat16(resolve_device("auto")) else "float32"
 
 
+def find_data() -> None:
+    """Let data sets be found in `shared/data` beside the repository, unless told where they are."""
+    beside = ROOT.parent / "shared" / "data"
+    if beside.is_dir():
+        os.environ.setdefault("SELFSORT_DATA", str(beside))
+
+
 def circumstances() -> Record:
     """Return when and where a run is made, and with what.
 

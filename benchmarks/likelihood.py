@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from common import (
     RESULTS,
-    ROOT,
     Record,
     alone,
     append_line,
@@ -37,6 +36,7 @@ from common import (
     bottleneck_version,
     circumstances,
     figures,
+    find_data,
     first_by_seed,
     origin,
     parse_seeds,
@@ -314,9 +314,7 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="only write the page")
     parser.add_argument("--run", nargs=3, metavar=("RECIPE", "BINARISED", "SEED"))
     asked = parser.parse_args()
-    beside = ROOT.parent / "shared" / "data"
-    if beside.is_dir():
-        os.environ.setdefault("SELFSORT_DATA", str(beside))
+    find_data()
     if asked.run:
         recipe, binarisation, seed = asked.run
         print(as_line(run_here(recipe, binarisation, int(seed), asked.budget)))

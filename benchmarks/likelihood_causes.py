@@ -26,13 +26,13 @@ from typing import Any
 
 from common import (
     RESULTS,
-    ROOT,
     Record,
     alone,
     append_line,
     as_line,
     bottleneck_version,
     circumstances,
+    find_data,
     newest,
     origin,
     read_lines,
@@ -76,7 +76,10 @@ CAUSES = {
 
 
 def dense_wide(shape: Shape, widths: Widths) -> Network:
-    """Return the network `dense`, four times as wide."""
+    """Return the network `dense`, four times as wide.
+
+    Written out: a width that `dense` could be given would be a new version of every other run.
+    """
     size, hidden, n_features = math.prod(shape), 1024, 512
 
     def layer(n_inputs: int, n_outputs: int) -> nn.Sequential:
@@ -202,9 +205,7 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="only write the page")
     parser.add_argument("--run", choices=CAUSES)
     asked = parser.parse_args()
-    beside = ROOT.parent / "shared" / "data"
-    if beside.is_dir():
-        os.environ.setdefault("SELFSORT_DATA", str(beside))
+    find_data()
     if asked.run:
         print(as_line(run_here(asked.run)))
         return 0

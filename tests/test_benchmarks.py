@@ -491,6 +491,25 @@ def test_the_page_of_causes_has_a_line_for_each_run_there_is(
     assert text.count("86.50") == 1
 
 
+def test_a_cause_changes_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (300, 1, 8, 8), np.uint8)
+    part = SimpleNamespace(images=grey)
+    monkeypatch.setattr(causes, "load_dataset", lambda name: SimpleNamespace(train=part, test=part))
+    monkeypatch.setitem(NETWORKS, "dense-wide", causes.dense_wide)
+    for name, value in {"EPOCHS": 1, "N_CODES": 2, "N_MORE_CODES": 40}.items():
+        monkeypatch.setattr(causes, name, value)
+    found = {name: causes.learned(cause) for name, cause in causes.CAUSES.items()}
+    assert {name: one["epochs"] for name, one in found.items() if one["epochs"] != 1} == {
+        "epochs": 4
+    }
+    weights = {name: one["weights"] for name, one in found.items()}
+    assert weights["none"] == weights["epochs"] < weights["latents"] < weights["network"]
+    assert weights["network"] < weights["both"]
+    # More codes give more of the likelihood; here test images are training images.
+    assert all(one["more_codes"] > 0 for one in found.values())
+    assert all(one["training"] == one["log_likelihood"] < 0 for one in found.values())
+
+
 def test_the_wide_network_is_the_dense_one_with_more_weights() -> None:
     builders = {"dense": NETWORKS["dense"], "wide": causes.dense_wide}
     made = {name: build((28, 28), Widths(256, 0, 160)) for name, build in builders.items()}
