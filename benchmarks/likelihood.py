@@ -257,7 +257,8 @@ def page(records: list[Record]) -> str:
         "Boltzmann machine, which annealing tends to find too small: its deviation over five "
         "measures is given. The bound is the same with one code. All have the same encoder and "
         "decoder; how long each trained is in the table. A parameter beside a recipe's name is "
-        "not the recipe's own ([log](../../docs/log.md)).",
+        "not the recipe's own ([log](../../docs/log.md)). What `dvae` lacks of its paper's figure: "
+        "[causes](likelihood_causes.md).",
         "",
         *table(titles, rows),
         "",
