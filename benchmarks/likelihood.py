@@ -33,6 +33,7 @@ from common import (
     alone,
     append_line,
     as_line,
+    at_least,
     bottleneck_version,
     circumstances,
     figures,
@@ -57,7 +58,7 @@ from selfsort.scores import score
 
 LINES = RESULTS / "likelihood.jsonl"
 BINARISATIONS = ("static", "dynamic")
-BUDGET = 15 * 60.0
+BUDGET = 15 * 60
 """Seconds on one thread."""
 N_POINTS = 8
 """Points of the curve, evenly over the epochs."""
@@ -111,7 +112,7 @@ class Curve(Callback):
         return False
 
 
-def learned(recipe: str, binarisation: str, seed: int, budget: float) -> Record:
+def learned(recipe: str, binarisation: str, seed: int, budget: int) -> Record:
     """Train one bottleneck for the budget of seconds, and measure it."""
     data = load_dataset("mnist")
     train, test = data.train.images[:, 0], binarised(data.test.images[:, 0])
@@ -162,7 +163,7 @@ def log_z_deviation(bottleneck: Any) -> float | None:
     return float(np.std(found))
 
 
-def run_here(recipe: str, binarisation: str, seed: int, budget: float) -> Record:
+def run_here(recipe: str, binarisation: str, seed: int, budget: int) -> Record:
     """Run once in this process, which was started for that."""
     return {
         "row": f"{recipe}, {binarisation}",
@@ -175,7 +176,7 @@ def run_here(recipe: str, binarisation: str, seed: int, budget: float) -> Record
     }
 
 
-def run_apart(recipe: str, binarisation: str, seed: int, budget: float) -> Record | None:
+def run_apart(recipe: str, binarisation: str, seed: int, budget: int) -> Record | None:
     """Run once in a process of its own, on one thread; None where that failed."""
     arguments = ["--run", recipe, binarisation, str(seed), "--budget", str(budget)]
     return run_script(Path(__file__), arguments, threads=1, jobs=os.cpu_count() or 1)
@@ -310,7 +311,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=COMPARED, help="may be repeated")
     parser.add_argument("--binarised", action="append", choices=BINARISATIONS)
     parser.add_argument("--seeds", type=parse_seeds, default=parse_seeds("0-2"))
-    parser.add_argument("--budget", type=float, default=BUDGET, help="seconds of training")
+    seconds = "seconds of training"
+    parser.add_argument("--budget", type=at_least(1), default=BUDGET, help=seconds)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start none after")
     parser.add_argument("--table", action="store_true", help="only write the page")
     parser.add_argument("--run", nargs=3, metavar=("RECIPE", "BINARISED", "SEED"))
@@ -332,7 +334,7 @@ def main() -> int:
     return min(failed, 1)
 
 
-def run_if_missing(seed: int, binarisation: str, recipe: str, budget: float, end: float) -> int:
+def run_if_missing(seed: int, binarisation: str, recipe: str, budget: int, end: float) -> int:
     """Run once, unless it is there or time is over; return 1 if it failed."""
     row, version = f"{recipe}, {binarisation}", bottleneck_version()
     wanted = {"row": row, "seed": seed, "version": version, "budget": budget}

@@ -5,9 +5,10 @@
     python benchmarks/likelihood_causes.py --minutes 60     # starts no run after that
     python benchmarks/likelihood_causes.py --table          # only write the page again
 
-MNIST, binarised anew each time an image is seen, seed 0. Each run differs in one thing from what
-`likelihood.py` measures, and all but one learn for as many epochs, whatever time that takes. A
-run is a process of its own on one thread, with as many side by side as there are cores.
+MNIST, binarised anew each time an image is seen, seed 0. Each run but `both` differs in one thing
+from what `likelihood.py` measures, and all but `epochs` learn for as many epochs, whatever time
+that takes. A run is a process of its own on one thread, with as many side by side as there are
+cores.
 """
 
 from __future__ import annotations
