@@ -160,6 +160,7 @@ def page(records: list[Record]) -> str:
         "s",
         "weights",
         "threads",
+        "machine",
     ]
     rows = [
         [
@@ -171,6 +172,7 @@ def page(records: list[Record]) -> str:
             f"{run['seconds']:.0f}",
             f"{run['weights']:,}",
             setting(run),
+            run["machine"],
         ]
         for name, run in runs
     ]
