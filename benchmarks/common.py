@@ -72,10 +72,14 @@ def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     return [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|", *body]
 
 
+def programs(record: Record) -> str:
+    """Return the versions of the programs that a record was made with."""
+    return ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+
+
 def origin(record: Record) -> str:
     """Return where a record comes from: the machine, and the versions on it."""
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    return f"{record['machine']}; {versions}"
+    return f"{record['machine']}; {programs(record)}"
 
 
 def percent(value: float | None) -> str:

@@ -35,7 +35,7 @@ from common import (
     circumstances,
     find_data,
     newest,
-    origin,
+    programs,
     read_lines,
     run_script,
     setting,
@@ -177,11 +177,11 @@ def page(records: list[Record]) -> str:
         for name, run in runs
     ]
     date = max((run["date"][:10] for _, run in runs), default="no run yet")
-    origins = " / ".join(dict.fromkeys(origin(run) for _, run in runs))
+    versions = " / ".join(dict.fromkeys(programs(run) for _, run in runs))
     parts = [
         "# What `dvae` lacks of its paper's likelihood",
         "",
-        f"{date}; {origins}. `python benchmarks/likelihood_causes.py`.",
+        f"{date}; {versions}. `python benchmarks/likelihood_causes.py`.",
         "",
         "MNIST, binarised anew each time an image is seen, seed 0, one run each. The paper (Rolfe, "
         "arXiv:1609.02200) has 80.04 nats there, with 10,000 codes, a hierarchy of continuous "
