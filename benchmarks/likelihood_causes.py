@@ -150,7 +150,13 @@ def run_if_missing(name: str, end: float) -> int:
 
 def page(records: list[Record]) -> str:
     """Return the page."""
-    runs = [(name, group[-1]) for name in CAUSES for group in newest(records, name)]
+    machines = dict.fromkeys(one["machine"] for one in records)
+    runs = [
+        (name, group[-1])
+        for name in CAUSES
+        for machine in machines
+        for group in newest([one for one in records if one["machine"] == machine], name)
+    ]
     titles = [
         "`dvae`",
         "negative log-likelihood, nats",
