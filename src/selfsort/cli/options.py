@@ -54,7 +54,13 @@ DeviceOption = Annotated[
     str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:1, …")
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", metavar="T", min=1, help="Threads on the CPU.")
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="T",
+        min=1,
+        help="Threads on the CPU: fewer than there are cores if other programs are busy.",
+    ),
 ]
 SizeOption = Annotated[
     int | None,
