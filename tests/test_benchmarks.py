@@ -489,6 +489,10 @@ def test_the_page_of_causes_has_a_line_for_each_run_there_is(
     found = cells(text, "encoder and decoder four times as wide")
     assert found[1:6] == ["86.50", "84.00", "0.25", "100", "1750"]
     assert text.count("86.50") == 1
+    elsewhere = common.read_lines(causes.LINES)[0] | {"machine": "another", "log_likelihood": -86.0}
+    lines = causes.page([*common.read_lines(causes.LINES), elsewhere]).splitlines()[-2:]
+    assert [line.split(" | ")[1] for line in lines] == ["86.50", "86.00"]
+    assert lines[1].endswith("another |")  # what is compared is of one machine
 
 
 def test_a_cause_changes_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
