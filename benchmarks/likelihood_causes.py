@@ -189,7 +189,8 @@ def page(records: list[Record]) -> str:
         "",
         f"{date}; {versions}. `python benchmarks/likelihood_causes.py`.",
         "",
-        "MNIST, binarised anew each time an image is seen, seed 0, one run each. The paper (Rolfe, "
+        "MNIST, binarised anew each time an image is seen, seed 0, one run each. Only runs on one "
+        "machine are to be compared: another one rounds otherwise. The paper (Rolfe, "
         "arXiv:1609.02200) has 80.04 nats there, with 10,000 codes, a hierarchy of continuous "
         f"latents, and networks and a training of its own. Here {N_CODES:,} codes for each of the "
         f"10,000 test images; what {N_MORE_CODES:,} codes take off is of the first "

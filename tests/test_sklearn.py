@@ -11,7 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from selfsort import Autoencoder, AutoencoderClassifier, AutoencoderClusterer
 
-EXACTLY = estimator_checks.assert_allclose
+assert_allclose = estimator_checks.assert_allclose
 SMALL = {"device": "cpu", "n_threads": 1, "random_state": 0}
 ESTIMATORS = [
     Autoencoder(style_dim=3, epochs=2, **SMALL),
@@ -38,4 +38,4 @@ def close_in_float32(*values: Any, atol: float = 0.0, **more: Any) -> None:
     One check wants single rows to give what all rows give within 1e-7, the rounding of a number
     near 1. A processor may sum in another order for another number of rows, and be beyond that.
     """
-    EXACTLY(*values, atol=1e-6 if atol == 1e-7 else atol, **more)
+    assert_allclose(*values, atol=1e-6 if atol == 1e-7 else atol, **more)
